@@ -24,6 +24,7 @@ export type QuotaUser = Id<"quota-user">;
 /** The program or feature that asks: `ballast-worker`, `booking-api`, … */
 export type Consumer = Id<"consumer">;
 
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- callers name the brand by their return type
 function as<T extends string>(value: string): T {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one door into the brands
   return value as T;
