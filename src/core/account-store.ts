@@ -50,6 +50,8 @@ export interface DiscoveryState {
 export type BeginDiscovery =
   | { readonly kind: "begun"; readonly lease: DiscoveryLease; readonly state: DiscoveryState }
   | { readonly kind: "busy"; readonly until: EpochMs }
+  /** Due later: what this job was queued for has been done already. */
+  | { readonly kind: "not-due" }
   | { readonly kind: "unknown-account" }
   | { readonly kind: "not-refreshable"; readonly reason: string };
 

@@ -53,6 +53,8 @@ export interface RefreshState {
 export type BeginRefresh =
   | { readonly kind: "begun"; readonly lease: RefreshLease; readonly state: RefreshState }
   | { readonly kind: "busy"; readonly until: EpochMs }
+  /** Due later, or not at all: what this job was queued for has been done already. */
+  | { readonly kind: "not-due" }
   | { readonly kind: "unknown-calendar" }
   /** Lost, paused, or its account is not connected: nothing is to be asked of Google. */
   | { readonly kind: "not-refreshable"; readonly reason: string };
@@ -133,6 +135,10 @@ export interface RefreshPostponed {
  * listing holds one that is not cancelled.
  */
 export interface RefreshStore {
+  /**
+   * Takes the lease when the row is due (`dueAt` ≤ now) and no live lease holds it. `publish` and
+   * `postpone` end the lease and clear `queuedUntil`, so that the row can be claimed again.
+   */
   begin(
     calendarId: CalendarId,
     lease: { readonly now: EpochMs; readonly until: EpochMs },
