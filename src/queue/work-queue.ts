@@ -1,0 +1,66 @@
+import { Queue } from "bullmq";
+import type { z } from "zod";
+import type { JobDefinition } from "./define-job.ts";
+import { openRedis, type RedisAddress } from "./redis-connection.ts";
+
+/**
+ * The hand-over from the database to workers: two BullMQ queues holding only work that may run now.
+ *
+ * States of a job: waiting → active → gone. It is removed whatever its outcome, tried once, never
+ * delayed: waiting, retrying and remembering are the row's business (ARCHITECTURE.md, *Waiting*).
+ */
+export const QUEUE_NAMES = ["interactive", "background"] as const;
+export type QueueName = (typeof QUEUE_NAMES)[number];
+
+/** BullMQ's key prefix; the hash tag keeps a queue's keys on one node of a Redis Cluster. */
+export const QUEUE_PREFIX = "{ballast-queue}";
+
+export interface WorkQueue {
+  /** Enqueue unless one of the same key waits already. Throws when Redis cannot be asked. */
+  add<Context, Schema extends z.ZodType>(
+    definition: JobDefinition<Context, Schema>,
+    payload: z.output<Schema>,
+  ): Promise<void>;
+  /** Jobs waiting to be taken by a worker. */
+  waiting(name: QueueName): Promise<number>;
+  close(): Promise<void>;
+}
+
+export function createWorkQueue(
+  options: { readonly redis: RedisAddress },
+  deps: { readonly onError: (error: Error) => void },
+): WorkQueue {
+  const connection = openRedis(
+    options.redis,
+    // A producer that waits for a Redis that is gone would hold up whoever asked; the row is marked anyway.
+    { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 5_000 },
+    deps.onError,
+  );
+  const open = (name: QueueName): Queue => {
+    const queue = new Queue(name, {
+      connection,
+      prefix: QUEUE_PREFIX,
+      skipWaitingForReady: true,
+      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
+    });
+    queue.on("error", deps.onError);
+    return queue;
+  };
+  const queues: Record<QueueName, Queue> = {
+    interactive: open("interactive"),
+    background: open("background"),
+  };
+
+  return {
+    async add(definition, payload) {
+      const parsed = definition.payload.parse(payload);
+      const name = definition.classOf(parsed) === "interactive" ? "interactive" : "background";
+      await queues[name].add(definition.name, parsed, { jobId: definition.dedupeKey(parsed) });
+    },
+    waiting: (name) => queues[name].getWaitingCount(),
+    async close() {
+      await Promise.all(QUEUE_NAMES.map((name) => queues[name].close()));
+      connection.disconnect();
+    },
+  };
+}
