@@ -23,6 +23,10 @@ export interface UnfinishedRefresh {
   /** When its first page was asked for. */
   readonly startedAt: EpochMs;
   readonly pagesStored: number;
+  /** The query's fingerprint when it was begun: its page token holds for that query only. */
+  readonly fingerprint: string;
+  /** `requested` when it was begun: what its publish serves. */
+  readonly requestedAtStart: number;
 }
 
 /** What a refresh needs to know of its calendar. */
@@ -64,8 +68,11 @@ export interface StagedPage {
   /** The first page of a listing drops what an earlier, abandoned listing staged. */
   readonly isFirst: boolean;
   readonly startedAt: EpochMs;
+  readonly fingerprint: string;
+  readonly requestedAtStart: number;
   readonly items: readonly GoogleEvent[];
   readonly nextPageToken: string;
+  /** Storing a page extends the lease. */
   readonly leaseUntil: EpochMs;
 }
 
