@@ -45,6 +45,8 @@ export async function obtainRedis(
     /** Directories to look in, in the form of PATH. */
     readonly searchPath: string;
     readonly cacheDirectory?: string;
+    /** Directories where Debian's apt-get and dpkg-deb may be. */
+    readonly toolPath?: string;
   },
   deps: { readonly say: (line: string) => void },
 ): Promise<RedisProgram> {
@@ -63,7 +65,9 @@ export async function obtainRedis(
   const cached = await readUnpacked(directory);
   if (cached !== undefined) return { ...cached, origin: "cache" };
 
-  const tools = await findDebianTools(options.searchPath);
+  const tools = await findDebianTools(
+    options.toolPath ?? `${options.searchPath}:${SYSTEM_DIRECTORIES}`,
+  );
   if (tools === undefined) {
     throw new RedisNotFound(`No redis-server or valkey-server was found on PATH.\n${ADVICE}`);
   }
@@ -88,10 +92,9 @@ interface DebianTools {
   readonly dpkgDeb: string;
 }
 
-async function findDebianTools(searchPath: string): Promise<DebianTools | undefined> {
-  const everywhere = `${searchPath}:${SYSTEM_DIRECTORIES}`;
-  const aptGet = await findProgram(["apt-get"], everywhere);
-  const dpkgDeb = await findProgram(["dpkg-deb"], everywhere);
+async function findDebianTools(toolPath: string): Promise<DebianTools | undefined> {
+  const aptGet = await findProgram(["apt-get"], toolPath);
+  const dpkgDeb = await findProgram(["dpkg-deb"], toolPath);
   return aptGet === undefined || dpkgDeb === undefined ? undefined : { aptGet, dpkgDeb };
 }
 

@@ -7,6 +7,7 @@
  * With a data directory, its owner holds that directory's instance lock (instance-lock.ts): so a server
  * that an earlier owner left behind there belongs to nobody, and is stopped before the new one starts.
  */
+import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -73,6 +74,10 @@ export async function startPrivateRedis(
     throw error;
   }
   const end = (): Promise<void> => server.stop({ signal: "SIGTERM", graceMs: STOP_GRACE_MS });
+  const sweep = (): void => {
+    rmSync(place.directory, { recursive: true, force: true });
+  };
+  process.once("exit", sweep);
 
   return {
     ...describeAddress(place),
@@ -91,6 +96,7 @@ export async function startPrivateRedis(
       server = await launch();
     },
     stop: async () => {
+      process.off("exit", sweep);
       await end();
       await removeServerRecord(place.recordFile);
       await rm(place.directory, { recursive: true, force: true });
