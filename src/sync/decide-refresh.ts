@@ -19,8 +19,7 @@ export function decideRefresh(
   state: RefreshState,
   query: { readonly fingerprint: string; readonly now: EpochMs },
 ): RefreshPlan {
-  const canUseToken =
-    state.syncToken !== undefined && state.queryFingerprint === query.fingerprint;
+  const canUseToken = state.syncToken !== undefined && state.queryFingerprint === query.fingerprint;
   const { unfinished } = state;
   const canContinue =
     unfinished?.nextPageToken !== undefined &&
