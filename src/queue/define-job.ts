@@ -11,6 +11,8 @@ export interface JobRun {
 export interface JobReport {
   readonly outcome: string;
   readonly facts: Readonly<Record<string, string | number | boolean | undefined>>;
+  /** What was thrown where the outcome came from an error. */
+  readonly error?: unknown;
 }
 
 /**

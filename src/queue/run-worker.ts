@@ -102,7 +102,7 @@ function createJobRunner<Context>(
   return async (queue, job) => {
     const startedMs = deps.clock.monotonicMs();
     const queueWaitMs = Math.max(0, deps.clock.now() - job.timestamp);
-    const finish = (report: JobReport, error: unknown): void => {
+    const finish = (report: JobReport): void => {
       deps.onFinished({
         queue,
         job: job.name,
@@ -111,13 +111,13 @@ function createJobRunner<Context>(
         facts: report.facts,
         queueWaitMs,
         durationMs: deps.clock.monotonicMs() - startedMs,
-        error,
+        error: report.error,
       });
     };
     try {
-      finish(await run(queue, job), undefined);
+      finish(await run(queue, job));
     } catch (error) {
-      finish({ outcome: "crashed", facts: {} }, error);
+      finish({ outcome: "crashed", facts: {}, error });
     }
   };
 }
