@@ -1,0 +1,161 @@
+import type { AccountState, AccountStore } from "../core/account-store.ts";
+import type { CalendarCounts, CalendarStore } from "../core/calendar-store.ts";
+import type { Clock, EpochMs } from "../core/clock.ts";
+import { Refused } from "../core/refusal.ts";
+import type { RequestClass } from "../core/request.ts";
+
+export type Verdict = "ok" | "degraded" | "stopped" | "unknown";
+
+/** How much of the budget is used, as far as the ledger can say; `undefined` where it cannot be asked. */
+export interface QuotaStatus {
+  readonly minute: { readonly limit: number; readonly used: number };
+  readonly day: { readonly limit: number; readonly used: number };
+  readonly retryTokens: number;
+  /** Upstreams whose breaker is open, with the moment of the next probe. */
+  readonly breakers: readonly { readonly upstream: string; readonly openUntil: EpochMs }[];
+  readonly pauses: readonly { readonly scope: string; readonly reason: string }[];
+  /** Retries ÷ requests of the last minutes. */
+  readonly retryShare: number;
+}
+
+/** What is going on, for a person, a script and a dashboard: the keys are public and versioned. */
+export interface Status {
+  readonly schemaVersion: 1;
+  readonly at: EpochMs;
+  readonly verdict: Verdict;
+  /** One sentence in plain words; names no tenant. */
+  readonly sentence: string;
+  readonly calendars: CalendarCounts | undefined;
+  readonly accounts: Readonly<Record<AccountState, number>> | undefined;
+  readonly quota: Pick<QuotaStatus, "minute" | "day" | "retryTokens"> | undefined;
+  readonly retryShare: number | undefined;
+  readonly breakers: QuotaStatus["breakers"];
+  readonly backlog: Readonly<Record<RequestClass, number>> | undefined;
+  readonly pauses: QuotaStatus["pauses"];
+  /** Calendars set aside with their reason. */
+  readonly deadLetters: number | undefined;
+}
+
+export interface StatusDeps {
+  readonly calendars: CalendarStore;
+  readonly accounts: AccountStore;
+  /** Undefined when the ledger cannot be asked. */
+  readonly readQuota: () => Promise<QuotaStatus | undefined>;
+  readonly clock: Clock;
+}
+
+/** Gather the status. Never throws for a dependency that is down: that is what it is there to say. */
+export function createStatus(deps: StatusDeps): () => Promise<Status> {
+  return async () => {
+    const at = deps.clock.now();
+    const [facts, quota] = await Promise.all([
+      readDatabase(deps, at),
+      orUndefined(() => deps.readQuota()),
+    ]);
+    const breakers = quota?.breakers ?? [];
+    const pauses = quota?.pauses ?? [];
+    return {
+      schemaVersion: 1,
+      at,
+      ...judge({ facts, quota }),
+      calendars: facts?.calendars,
+      accounts: facts?.accounts,
+      quota:
+        quota === undefined
+          ? undefined
+          : { minute: quota.minute, day: quota.day, retryTokens: quota.retryTokens },
+      retryShare: quota?.retryShare,
+      breakers,
+      backlog: facts?.backlog,
+      pauses,
+      deadLetters: facts?.calendars.slowed,
+    };
+  };
+}
+
+interface DatabaseFacts {
+  readonly calendars: CalendarCounts;
+  readonly accounts: Readonly<Record<AccountState, number>>;
+  readonly backlog: Readonly<Record<RequestClass, number>>;
+}
+
+async function readDatabase(deps: StatusDeps, at: EpochMs): Promise<DatabaseFacts | undefined> {
+  return orUndefined(async () => {
+    const [calendars, accounts, backlog] = await Promise.all([
+      deps.calendars.counts(),
+      deps.accounts.countsByState(),
+      deps.calendars.backlog(at),
+    ]);
+    return { calendars, accounts, backlog };
+  });
+}
+
+async function orUndefined<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof Refused) return undefined;
+    throw error;
+  }
+}
+
+interface Judgement {
+  readonly verdict: Verdict;
+  readonly sentence: string;
+}
+
+/** The most important thing first: what stops all work, then what slows it, then how it goes. */
+function judge(known: {
+  readonly facts: DatabaseFacts | undefined;
+  readonly quota: QuotaStatus | undefined;
+}): Judgement {
+  const { facts, quota } = known;
+  if (facts === undefined) {
+    return { verdict: "unknown", sentence: "The database cannot be read, so nothing is fetched." };
+  }
+  if (quota === undefined) {
+    return {
+      verdict: "stopped",
+      sentence: "The quota ledger cannot be asked, so no request leaves for Google.",
+    };
+  }
+  const everything = quota.pauses.find(({ scope }) => scope === "all");
+  if (everything !== undefined) {
+    return { verdict: "stopped", sentence: `Everything is paused: ${everything.reason}.` };
+  }
+  if (quota.breakers.length > 0) {
+    const upstreams = quota.breakers.map(({ upstream }) => upstream).join(" and ");
+    return {
+      verdict: "degraded",
+      sentence: `Google's ${upstreams} is failing; only probes go out until it recovers.`,
+    };
+  }
+  return judgeCalendars(facts);
+}
+
+function judgeCalendars({ calendars, accounts }: DatabaseFacts): Judgement {
+  if (calendars.total === 0) {
+    return { verdict: "ok", sentence: "No calendars yet: connect an account to begin." };
+  }
+  const troubles = [
+    count(accounts["needs-reconnect"], "account needs to reconnect", "accounts need to reconnect"),
+    count(calendars.slowed, "calendar is set aside", "calendars are set aside"),
+    count(calendars.stale, "calendar is stale", "calendars are stale"),
+  ].filter((trouble) => trouble !== undefined);
+  const fresh = `${String(calendars.fresh)} of ${String(calendars.total)} calendars are fresh`;
+  if (troubles.length > 0) {
+    return { verdict: "degraded", sentence: `${fresh}; ${troubles.join("; ")}.` };
+  }
+  if (calendars.never > 0) {
+    return {
+      verdict: "ok",
+      sentence: `${fresh}; ${String(calendars.never)} wait for their first sync.`,
+    };
+  }
+  return { verdict: "ok", sentence: `Syncing normally: ${fresh}.` };
+}
+
+function count(amount: number, one: string, many: string): string | undefined {
+  if (amount === 0) return undefined;
+  return amount === 1 ? `1 ${one}` : `${String(amount)} ${many}`;
+}
