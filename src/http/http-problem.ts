@@ -1,0 +1,115 @@
+import { Refused } from "../core/refusal.ts";
+
+/** Every way in which a request to our HTTP API can fail; stable, for programs to decide by. */
+export type ProblemCode =
+  | "bad-request"
+  | "invalid-body"
+  | "body-too-large"
+  | "unsupported-media-type"
+  | "token-missing"
+  | "token-unknown"
+  | "scope-missing"
+  | "route-unknown"
+  | "unknown-calendar"
+  | "calendar-not-refreshable"
+  | "too-many-requests"
+  | "store-unavailable"
+  | "internal";
+
+const TITLES: Record<ProblemCode, { readonly status: number; readonly title: string }> = {
+  "bad-request": { status: 400, title: "The request is malformed" },
+  "invalid-body": { status: 400, title: "The body is not what this route takes" },
+  "body-too-large": { status: 413, title: "The body is too large" },
+  "unsupported-media-type": { status: 415, title: "The body must be application/json" },
+  "token-missing": { status: 401, title: "A bearer token is required" },
+  "token-unknown": { status: 401, title: "The bearer token is not known" },
+  "scope-missing": { status: 403, title: "The token may not do this" },
+  "route-unknown": { status: 404, title: "There is no such route" },
+  "unknown-calendar": { status: 404, title: "There is no such calendar" },
+  "calendar-not-refreshable": { status: 409, title: "The calendar cannot be refreshed now" },
+  "too-many-requests": { status: 429, title: "Too many requests" },
+  "store-unavailable": { status: 503, title: "The database cannot be used right now" },
+  internal: { status: 500, title: "Something went wrong here" },
+};
+
+/** A request that ends with a problem document (RFC 9457) instead of what was asked for. */
+export class HttpProblem extends Error {
+  override readonly name = "HttpProblem";
+  readonly code: ProblemCode;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(
+    code: ProblemCode,
+    options: {
+      readonly detail: string;
+      readonly retryAfterSeconds?: number;
+      readonly cause?: unknown;
+    },
+  ) {
+    super(options.detail, { cause: options.cause });
+    this.code = code;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}
+
+/** The document and its status. Holds what we wrote ourselves only: no stack, no cause, no driver's words. */
+export function describeProblem(
+  problem: HttpProblem,
+  requestId: string,
+): { readonly status: number; readonly body: Readonly<Record<string, unknown>> } {
+  const { status, title } = TITLES[problem.code];
+  return {
+    status,
+    body: {
+      type: `urn:ballast:problem:${problem.code}`,
+      title,
+      status,
+      detail: problem.message,
+      code: problem.code,
+      requestId,
+    },
+  };
+}
+
+/** Whatever a route threw, as a problem; what is not known by name is `internal` and says nothing more. */
+export function asProblem(error: unknown): HttpProblem {
+  if (error instanceof HttpProblem) return error;
+  if (error instanceof Refused && error.code === "BALLAST_STORE_UNAVAILABLE") {
+    return new HttpProblem("store-unavailable", {
+      detail: "Nothing was changed. Try again after the time in Retry-After.",
+      retryAfterSeconds: Math.ceil((error.retryAfterMs ?? 1_000) / 1_000),
+      cause: error,
+    });
+  }
+  return fastifyProblem(error) ?? internalProblem(error);
+}
+
+function internalProblem(cause: unknown): HttpProblem {
+  const detail = "The service's log has the reason under this request id.";
+  return new HttpProblem("internal", { detail, cause });
+}
+
+/** Fastify's own refusals, by its codes: https://fastify.dev/docs/latest/Reference/Errors/ */
+function fastifyProblem(error: unknown): HttpProblem | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  switch (error.code) {
+    case "FST_ERR_CTP_BODY_TOO_LARGE":
+      return new HttpProblem("body-too-large", {
+        detail: "At most 64 KiB are read.",
+        cause: error,
+      });
+    case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
+      return new HttpProblem("unsupported-media-type", {
+        detail: "Send the body as content-type: application/json.",
+        cause: error,
+      });
+    case "FST_ERR_CTP_EMPTY_JSON_BODY":
+    case "FST_ERR_CTP_INVALID_JSON_BODY":
+    case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":
+      return new HttpProblem("invalid-body", { detail: "The body is not JSON.", cause: error });
+    default:
+      return "statusCode" in error && error.statusCode === 400
+        ? new HttpProblem("bad-request", { detail: "The request cannot be read.", cause: error })
+        : undefined;
+  }
+}
