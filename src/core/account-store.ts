@@ -126,3 +126,13 @@ export interface AccountStore {
     outcome: DiscoveryPostponed,
   ): Promise<"postponed" | "fenced-out">;
 }
+
+/** An operator's pause of one account; outlives reconnects, restarts and deploys (I12). */
+export interface AccountPauses {
+  /** `undefined` lifts it. Written together with its operator-log entry. */
+  setOperatorPause(
+    id: AccountId,
+    pause: { readonly reason: string } | undefined,
+    by: { readonly actor: string; readonly now: EpochMs },
+  ): Promise<"set" | "unknown-account">;
+}

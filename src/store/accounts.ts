@@ -1,0 +1,281 @@
+import { createHash } from "node:crypto";
+import { sql, type Selectable } from "kysely";
+import type {
+  AccountConnection,
+  AccountPauses,
+  AccountRow,
+  AccountState,
+  AccountStore,
+} from "../core/account-store.ts";
+import { epochMs, type Clock } from "../core/clock.ts";
+import { accountId, accountName, projectId, quotaUser, tenantId } from "../core/ids.ts";
+import { momentOf } from "./calendar-rows.ts";
+import type { Database, Trx } from "./database.ts";
+import { createDiscoveryStore } from "./discovery.ts";
+import type { Mirror } from "./busy-mirror.ts";
+import { newId } from "./new-id.ts";
+import { appendEntry } from "./operator-log.ts";
+import { fromStoredText, toStoredText } from "./stored-text.ts";
+import type { AccountsTable } from "./tables.ts";
+import type { Vault } from "./vault.ts";
+
+/*
+ * An account's state is told from two things kept apart: its connection (connected ⇄ needs-reconnect,
+ * either → removed), which Google and reconnecting decide, and an operator's pause, which only an
+ * operator lifts (I12). Its calendars carry a copy, so that a claim needs no join; every change here
+ * writes both in one transaction.
+ */
+
+interface AccountDeps {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly clock: Clock;
+  readonly mirror: Mirror;
+}
+
+const MAX_LIST = 1_000;
+type StoredAccount = Selectable<AccountsTable>;
+
+/** Accounts and their credentials, in the database. */
+export function createAccountStore(deps: AccountDeps): AccountStore & AccountPauses {
+  const { database } = deps;
+  return {
+    ...createDiscoveryStore(deps),
+    connect: (connection) => database.write((trx) => connect(deps, trx, connection)),
+    async get(id) {
+      const row = await database.read((db) => findById(db, id));
+      return row === undefined ? undefined : toAccountRow(row);
+    },
+    async find(tenant, name) {
+      const row = await database.read((db) => findByName(db, tenant, name));
+      return row === undefined ? undefined : toAccountRow(row);
+    },
+    async list({ after, limit }) {
+      const rows = await database.read((db) =>
+        db
+          .selectFrom("accounts")
+          .selectAll()
+          .$if(after !== undefined, (query) => query.where("id", ">", toStoredText(after ?? "")))
+          .orderBy("id")
+          .limit(Math.min(Math.max(limit, 1), MAX_LIST))
+          .execute(),
+      );
+      return rows.map(toAccountRow);
+    },
+    countsByState: () => countsByState(database),
+    ...credentials(deps),
+    markNeedsReconnect: (id, reason) =>
+      database.write(async (trx) => {
+        const row = await trx
+          .updateTable("accounts")
+          .set({ connection: "needs-reconnect", connection_reason: reason })
+          .where("id", "=", toStoredText(id))
+          .where("connection", "=", "connected")
+          .returningAll()
+          .executeTakeFirst();
+        if (row !== undefined) await copyToCalendars(trx, row);
+        return row !== undefined;
+      }),
+    setOperatorPause: (id, pause, by) =>
+      database.write(async (trx) => {
+        const row = await trx
+          .updateTable("accounts")
+          .set({ paused_reason: pause?.reason ?? null })
+          .where("id", "=", toStoredText(id))
+          .returningAll()
+          .executeTakeFirst();
+        if (row === undefined) return "unknown-account";
+        await copyToCalendars(trx, row);
+        await appendEntry(trx, {
+          at: by.now,
+          actor: by.actor,
+          action: pause === undefined ? "account.resumed" : "account.paused",
+          subject: id,
+          reason: pause?.reason,
+          details: {},
+        });
+        return "set";
+      }),
+  };
+}
+
+type Handle = Parameters<Parameters<Database["read"]>[0]>[0];
+
+function findById(db: Handle, id: string): Promise<StoredAccount | undefined> {
+  return db
+    .selectFrom("accounts")
+    .selectAll()
+    .where("id", "=", toStoredText(id))
+    .executeTakeFirst();
+}
+
+function findByName(db: Handle, tenant: string, name: string): Promise<StoredAccount | undefined> {
+  return db
+    .selectFrom("accounts")
+    .selectAll()
+    .where("tenant_id", "=", toStoredText(tenant))
+    .where("name", "=", toStoredText(name))
+    .executeTakeFirst();
+}
+
+function stateOfAccount(row: Pick<StoredAccount, "connection" | "paused_reason">): AccountState {
+  if (row.connection === "removed") return "removed";
+  return row.paused_reason === null ? row.connection : "paused";
+}
+
+function toAccountRow(row: StoredAccount): AccountRow {
+  const state = stateOfAccount(row);
+  const reason = state === "paused" ? row.paused_reason : row.connection_reason;
+  return {
+    id: accountId(row.id),
+    projectId: projectId(fromStoredText(row.project_id)),
+    tenantId: tenantId(fromStoredText(row.tenant_id)),
+    name: accountName(fromStoredText(row.name)),
+    quotaUser: quotaUser(row.quota_user),
+    state,
+    stateReason: reason ?? undefined,
+    scopes: row.scopes === "" ? [] : row.scopes.split(" "),
+    connectedAt: epochMs(row.connected_at),
+    discoveredAt: momentOf(row.discovered_at),
+    discoveryDueAt: momentOf(row.discovery_due_at),
+  };
+}
+
+async function copyToCalendars(trx: Trx, row: StoredAccount): Promise<void> {
+  await trx
+    .updateTable("calendars")
+    .set({ account_state: stateOfAccount(row), paused_reason: row.paused_reason })
+    .where("account_id", "=", row.id)
+    .execute();
+}
+
+async function connect(
+  { vault }: AccountDeps,
+  trx: Trx,
+  connection: AccountConnection,
+): Promise<AccountRow> {
+  const { now } = connection;
+  const tenant = toStoredText(connection.tenantId);
+  const name = toStoredText(connection.name);
+  const project = toStoredText(connection.projectId);
+  for (const [table, id] of [
+    ["projects", project],
+    ["tenants", tenant],
+  ] as const) {
+    await trx
+      .insertInto(table)
+      .values({ id, created_at: now })
+      .onConflict((conflict) => conflict.column("id").doNothing())
+      .execute();
+  }
+  const known = await findByName(trx, connection.tenantId, connection.name);
+  const id = known?.id ?? newId("acc", now);
+  const sealed = vault.seal(connection.refreshToken, refreshTokenContext(id));
+  const fresh = {
+    project_id: project,
+    connection: "connected",
+    connection_reason: null,
+    scopes: connection.scopes.join(" "),
+    connected_at: now,
+    refresh_token_sealed: sealed.sealed,
+    refresh_token_key: sealed.keyId,
+    // Of the credentials before: a token of theirs must not be sent any more.
+    access_token_sealed: null,
+    access_token_key: null,
+    access_token_expires_at: null,
+    token_refresh_until: null,
+    discovery_due_at: now,
+    discovery_reason: "connected",
+    discovery_queued_until: null,
+  } as const;
+  const row = await trx
+    .insertInto("accounts")
+    .values({
+      id,
+      tenant_id: tenant,
+      name,
+      quota_user: connection.quotaUser ?? hashedQuotaUser(connection),
+      ...fresh,
+    })
+    .onConflict((conflict) =>
+      conflict.columns(["tenant_id", "name"]).doUpdateSet({
+        ...fresh,
+        discovery_requested: sql`accounts.discovery_requested + 1`,
+        discovery_failures: 0,
+        ...(connection.quotaUser === undefined ? {} : { quota_user: connection.quotaUser }),
+      }),
+    )
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  // Two first connects at once: the row has the id of the one that came first, the seal another's.
+  if (row.id !== id) await storeRefreshToken(trx, { vault, id: row.id }, connection.refreshToken);
+  await copyToCalendars(trx, row);
+  await trx
+    .updateTable("calendars")
+    .set({ project_id: project })
+    .where("account_id", "=", row.id)
+    .where("project_id", "<>", project)
+    .execute();
+  return toAccountRow(row);
+}
+
+function hashedQuotaUser({ tenantId: tenant, name }: AccountConnection): string {
+  const hash = createHash("sha256").update(JSON.stringify([tenant, name]));
+  // Google's `quotaUser` holds at most 40 characters.
+  return `h${hash.digest("hex").slice(0, 39)}`;
+}
+
+function refreshTokenContext(id: string): string {
+  return `accounts:${id}:refresh_token`;
+}
+
+async function storeRefreshToken(
+  trx: Trx,
+  { vault, id }: { readonly vault: Vault; readonly id: string },
+  refreshToken: string,
+): Promise<void> {
+  const sealed = vault.seal(refreshToken, refreshTokenContext(id));
+  await trx
+    .updateTable("accounts")
+    .set({ refresh_token_sealed: sealed.sealed, refresh_token_key: sealed.keyId })
+    .where("id", "=", toStoredText(id))
+    .execute();
+}
+
+function credentials({
+  database,
+  vault,
+}: AccountDeps): Pick<AccountStore, "readRefreshToken" | "replaceRefreshToken"> {
+  return {
+    async readRefreshToken(id) {
+      const row = await database.read((db) =>
+        db
+          .selectFrom("accounts")
+          .select("refresh_token_sealed")
+          .where("id", "=", toStoredText(id))
+          .executeTakeFirst(),
+      );
+      const sealed = row?.refresh_token_sealed ?? null;
+      return sealed === null ? undefined : vault.open(sealed, refreshTokenContext(id));
+    },
+    replaceRefreshToken: (id, refreshToken) =>
+      database.write((trx) => storeRefreshToken(trx, { vault, id }, refreshToken)),
+  };
+}
+
+async function countsByState(database: Database): Promise<Readonly<Record<AccountState, number>>> {
+  const rows = await database.read((db) =>
+    db
+      .selectFrom("accounts")
+      .select([
+        "connection",
+        sql<number>`count(*)`.as("count"),
+        sql<string | null>`max(paused_reason)`.as("paused_reason"),
+      ])
+      .groupBy(["connection", sql`case when paused_reason is null then 0 else 1 end`])
+      .execute(),
+  );
+  const counts = { connected: 0, "needs-reconnect": 0, paused: 0, removed: 0 };
+  for (const row of rows) counts[stateOfAccount(row)] += row.count;
+  return counts;
+}

@@ -1,0 +1,200 @@
+import { sql, type Selectable } from "kysely";
+import type { DiscoveredChanges, DiscoveryLease, DiscoveryResult } from "../core/account-store.ts";
+import type { CalendarListEntry } from "../core/google-event.ts";
+import type { Mirror } from "./busy-mirror.ts";
+import { rankOfClass, type StoredCalendar } from "./calendar-rows.ts";
+import type { Database, Trx } from "./database.ts";
+import { newId } from "./new-id.ts";
+import { toStoredText, toStoredTextOrNull } from "./stored-text.ts";
+import type { AccountsTable } from "./tables.ts";
+
+/** Reasons of a lost calendar that discovery decides, and that finding it again undoes. */
+const REMOVED = "removed-from-list";
+const MISSING = "missing-from-list";
+
+interface ListPlace {
+  readonly database: Database;
+  readonly mirror: Mirror;
+  readonly trx: Trx;
+}
+
+/** Write what a calendar list says, and move the list's token, in the caller's transaction. */
+export async function applyCalendarList(
+  place: ListPlace,
+  lease: DiscoveryLease,
+  result: DiscoveryResult,
+): Promise<
+  | { readonly kind: "applied"; readonly changes: DiscoveredChanges }
+  | { readonly kind: "fenced-out" }
+> {
+  const { database, trx } = place;
+  const account = await trx
+    .selectFrom("accounts")
+    .selectAll()
+    .where("id", "=", toStoredText(lease.accountId))
+    .where("discovery_fence", "=", lease.fence)
+    .modifyEnd(database.dialect.forUpdate)
+    .executeTakeFirst();
+  if (account === undefined) return { kind: "fenced-out" };
+  const known = await trx
+    .selectFrom("calendars")
+    .selectAll()
+    .where("account_id", "=", account.id)
+    .execute();
+  const byGoogleId = new Map(known.map((row) => [row.google_id, row]));
+  const listing: Listing = { ...place, account, result, byGoogleId };
+  const changes = { added: 0, changed: 0, lost: 0, returned: 0 };
+  // The last entry of an id wins, as on a list read page by page.
+  const entries = new Map(result.entries.map((entry) => [toStoredText(entry.googleId), entry]));
+  for (const [googleId, entry] of entries) {
+    const effect = await applyEntry(listing, googleId, entry);
+    if (effect !== "none") changes[effect] += 1;
+  }
+  const absent = await markAbsent(listing, new Set(entries.keys()));
+  changes.lost += absent.lost;
+  await moveListMarks(listing, absent.suspected > 0);
+  return { kind: "applied", changes };
+}
+
+interface Listing extends ListPlace {
+  readonly account: Selectable<AccountsTable>;
+  readonly result: DiscoveryResult;
+  readonly byGoogleId: ReadonlyMap<string, StoredCalendar>;
+}
+
+async function applyEntry(
+  listing: Listing,
+  googleId: string,
+  entry: CalendarListEntry,
+): Promise<keyof DiscoveredChanges | "none"> {
+  const row = listing.byGoogleId.get(googleId);
+  if (entry.isDeleted) {
+    if (row === undefined || row.lost_reason !== null) return "none";
+    await loseCalendar(listing.trx, row.number, REMOVED);
+    return "lost";
+  }
+  const facts = factsOf(entry, listing.mirror);
+  if (row === undefined) {
+    await addCalendar(listing, googleId, facts);
+    return "added";
+  }
+  const hasReturned = row.lost_reason !== null;
+  const hasChanged = Object.entries(facts).some(
+    ([name, value]) => Object.entries(row).find(([column]) => column === name)?.[1] !== value,
+  );
+  if (!hasReturned && !hasChanged && row.absent_once === 0) return "none";
+  await listing.trx
+    .updateTable("calendars")
+    .set({
+      ...facts,
+      absent_once: 0,
+      ...(hasReturned
+        ? {
+            lost_reason: null,
+            due_at: listing.result.now,
+            due_reason: "requested",
+            queued_until: null,
+          }
+        : {}),
+    })
+    .where("number", "=", row.number)
+    .execute();
+  if (hasReturned) return "returned";
+  return hasChanged ? "changed" : "none";
+}
+
+function factsOf(
+  entry: CalendarListEntry,
+  mirror: Mirror,
+): Pick<StoredCalendar, "summary" | "time_zone" | "access_role" | "is_primary" | "is_hidden"> {
+  return {
+    summary: mirror.keepsTitles ? toStoredTextOrNull(entry.summary) : null,
+    time_zone: toStoredTextOrNull(entry.timeZone),
+    access_role: toStoredTextOrNull(entry.accessRole),
+    is_primary: entry.isPrimary ? 1 : 0,
+    is_hidden: entry.isHidden ? 1 : 0,
+  };
+}
+
+async function addCalendar(
+  { trx, account, result }: Listing,
+  googleId: string,
+  facts: ReturnType<typeof factsOf>,
+): Promise<void> {
+  const isPaused = account.paused_reason !== null;
+  await trx
+    .insertInto("calendars")
+    .values({
+      id: newId("cal", result.now),
+      project_id: account.project_id,
+      tenant_id: account.tenant_id,
+      account_id: account.id,
+      google_id: googleId,
+      ...facts,
+      account_state: isPaused ? "paused" : account.connection,
+      paused_reason: account.paused_reason,
+      due_at: result.now,
+      due_class: rankOfClass("poll"),
+      due_reason: "first-sync",
+    })
+    .execute();
+}
+
+async function loseCalendar(trx: Trx, number: number, reason: string): Promise<void> {
+  await trx
+    .updateTable("calendars")
+    .set({ lost_reason: reason, due_at: null, queued_until: null })
+    .where("number", "=", number)
+    .execute();
+}
+
+/** What a full list does not hold: suspected the first time, lost the second. */
+async function markAbsent(
+  { trx, result, byGoogleId }: Listing,
+  listed: ReadonlySet<string>,
+): Promise<{ readonly lost: number; readonly suspected: number }> {
+  const absences = { lost: 0, suspected: 0 };
+  if (result.kind !== "full") return absences;
+  for (const [googleId, row] of byGoogleId) {
+    if (listed.has(googleId) || row.lost_reason !== null) continue;
+    if (row.absent_once === 1) {
+      await loseCalendar(trx, row.number, MISSING);
+      absences.lost += 1;
+    } else {
+      await trx
+        .updateTable("calendars")
+        .set({ absent_once: 1 })
+        .where("number", "=", row.number)
+        .execute();
+      absences.suspected += 1;
+    }
+  }
+  return absences;
+}
+
+async function moveListMarks(
+  { trx, account, result }: Listing,
+  mustConfirm: boolean,
+): Promise<void> {
+  const isUnserved = account.discovery_requested > result.served;
+  const nextDueAt = mustConfirm ? Math.min(result.confirmAt, result.nextDueAt) : result.nextDueAt;
+  await trx
+    .updateTable("accounts")
+    .set({
+      discovery_fence: sql`discovery_fence + 1`,
+      discovery_lease_until: null,
+      discovery_queued_until: null,
+      discovery_served: result.served,
+      discovered_at: result.now,
+      discovery_due_at: isUnserved ? result.now : nextDueAt,
+      discovery_reason: mustConfirm ? "confirm-lost" : "poll",
+      discovery_earlier_attempt: "none",
+      discovery_failures: 0,
+      discovery_failure_code: null,
+      // A delta does not name what is absent: the answer that confirms has to be a full list.
+      list_sync_token: mustConfirm ? null : toStoredText(result.syncToken),
+      list_fingerprint: result.queryFingerprint,
+    })
+    .where("id", "=", account.id)
+    .execute();
+}

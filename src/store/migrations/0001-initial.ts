@@ -1,0 +1,188 @@
+import { sql, type RawBuilder } from "kysely";
+import type { Dialect } from "../database.ts";
+import type { Migration } from "../migration.ts";
+
+/** The first schema: everything issue by issue adds to it comes as a step of its own. */
+export const initial: Migration = {
+  version: 1,
+  name: "initial",
+  description: "Create the tables of projects, accounts, calendars, events, settings and records.",
+  plan: { table: undefined, locks: "none: the tables are new", millisecondsPerRow: 0 },
+  statements: (dialect) => [
+    ...people(dialect),
+    calendars(dialect),
+    ...calendarIndexes(),
+    ...events(dialect),
+    ...records(dialect),
+  ],
+};
+
+// Keys are compared bytewise on both databases, so that keyset pages agree with the index.
+function keyText(dialect: Dialect): RawBuilder<unknown> {
+  return dialect.name === "postgres" ? sql`text collate "C"` : sql`text`;
+}
+
+function people(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  return [
+    sql`create table projects (id ${key} primary key, created_at bigint not null)`,
+    sql`create table tenants (id ${key} primary key, created_at bigint not null)`,
+    sql`create table accounts (
+      id ${key} primary key,
+      project_id ${key} not null references projects (id),
+      tenant_id ${key} not null references tenants (id),
+      name ${key} not null,
+      quota_user text not null,
+      connection text not null check (connection in ('connected', 'needs-reconnect', 'removed')),
+      connection_reason text,
+      paused_reason text,
+      scopes text not null,
+      connected_at bigint not null,
+      refresh_token_sealed text,
+      refresh_token_key text,
+      access_token_sealed text,
+      access_token_key text,
+      access_token_expires_at bigint,
+      token_refresh_until bigint,
+      list_sync_token text,
+      list_fingerprint text,
+      discovered_at bigint,
+      discovery_due_at bigint,
+      discovery_reason text not null,
+      discovery_queued_until bigint,
+      discovery_lease_until bigint,
+      discovery_fence bigint not null default 0,
+      discovery_requested bigint not null default 0,
+      discovery_served bigint not null default 0,
+      discovery_begun_mark bigint not null default 0,
+      discovery_earlier_attempt text not null default 'none',
+      discovery_failures bigint not null default 0,
+      discovery_failure_code text,
+      unique (tenant_id, name)
+    )`,
+    sql`create index accounts_due on accounts (discovery_due_at)
+      where connection = 'connected' and paused_reason is null and discovery_due_at is not null`,
+  ];
+}
+
+function calendars(dialect: Dialect): RawBuilder<unknown> {
+  const key = keyText(dialect);
+  return sql`create table calendars (
+      number ${dialect.serialKey},
+      id ${key} not null unique,
+      project_id ${key} not null references projects (id),
+      tenant_id ${key} not null references tenants (id),
+      account_id ${key} not null references accounts (id),
+      google_id ${key} not null,
+      summary text,
+      time_zone text,
+      access_role text,
+      is_primary bigint not null,
+      is_hidden bigint not null,
+      absent_once bigint not null default 0,
+      account_state text not null,
+      lost_reason text,
+      paused_reason text,
+      slowed_reason text,
+      generation bigint not null default 0,
+      published_at bigint,
+      synced_at bigint,
+      current_as_of bigint,
+      fresh_until bigint,
+      sync_token text,
+      query_fingerprint text,
+      requested bigint not null default 0,
+      served bigint not null default 0,
+      full_mark bigint not null default 0,
+      full_served bigint not null default 0,
+      unserved_since bigint,
+      pending_since bigint,
+      pending_due_at bigint,
+      pending_class bigint,
+      due_at bigint,
+      due_class bigint not null,
+      due_reason text not null,
+      queued_until bigint,
+      fence bigint not null default 0,
+      lease_until bigint,
+      listing_kind text,
+      listing_page_token text,
+      listing_started_at bigint,
+      listing_pages bigint not null default 0,
+      listing_fingerprint text,
+      listing_requested bigint,
+      earlier_attempt text not null default 'none',
+      page_size bigint not null default 2500,
+      consecutive_failures bigint not null default 0,
+      last_failure_code text,
+      token_deaths bigint not null default 0,
+      last_token_death_at bigint,
+      unique (account_id, google_id)
+    )`;
+}
+
+function calendarIndexes(): RawBuilder<unknown>[] {
+  return [
+    // The claim jumps from tenant to tenant here: the first row of each is its longest due.
+    sql`create index calendars_due on calendars (due_class, tenant_id, due_at)
+      where account_state = 'connected' and due_at is not null`,
+    sql`create index calendars_queued on calendars (tenant_id, queued_until)
+      where queued_until is not null`,
+    sql`create index calendars_of_tenant on calendars (tenant_id, id)`,
+    sql`create index calendars_of_account on calendars (account_id, id)`,
+  ];
+}
+
+function events(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  const columns = sql`
+      calendar_number bigint not null references calendars (number),
+      event_key ${key} not null,
+      version text,
+      kind text not null,
+      status text,
+      recurring_event_key ${key},
+      first_start_ms bigint not null,
+      last_end_ms bigint not null,
+      original_start_ms bigint,
+      duration_ms bigint,
+      updated_ms bigint`;
+  const primaryKey = sql`primary key (calendar_number, event_key)`;
+  return [
+    sql`create table events (${columns}, raw text not null, ${primaryKey})`,
+    // A null body: the published copy has this version already.
+    sql`create table staged_events (${columns}, raw text, ${primaryKey})`,
+    sql`create index events_range on events (calendar_number, last_end_ms, first_start_ms)`,
+    sql`create index events_original_start on events (calendar_number, original_start_ms)
+      where original_start_ms is not null`,
+    sql`create index events_of_series on events (calendar_number, recurring_event_key)
+      where recurring_event_key is not null`,
+    sql`create index events_cancelled on events (calendar_number) where status = 'cancelled'`,
+  ];
+}
+
+function records(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  return [
+    sql`create table channels (
+      id ${key} primary key,
+      calendar_id ${key} not null references calendars (id),
+      resource_id text,
+      expires_at bigint,
+      state text not null,
+      created_at bigint not null,
+      last_message_at bigint
+    )`,
+    sql`create index channels_of_calendar on channels (calendar_id)`,
+    sql`create table settings (name ${key} primary key, value text not null, updated_at bigint not null)`,
+    sql`create table operator_log (
+      sequence ${dialect.serialKey},
+      at bigint not null,
+      actor text not null,
+      action text not null,
+      subject text not null,
+      reason text,
+      details text not null
+    )`,
+  ];
+}

@@ -1,0 +1,96 @@
+import type { AccountPauses, AccountStore } from "../core/account-store.ts";
+import type { CalendarStore } from "../core/calendar-store.ts";
+import type { Clock } from "../core/clock.ts";
+import type { EventStore } from "../core/event-store.ts";
+import type { OperatorLog } from "../core/operator-log.ts";
+import type { RefreshStore } from "../core/refresh-store.ts";
+import type { SettingsStore } from "../core/settings-store.ts";
+import { createAccountStore } from "./accounts.ts";
+import { mirrorOf } from "./busy-mirror.ts";
+import { createCalendarStore } from "./calendars.ts";
+import type { Database } from "./database.ts";
+import { createEventStore } from "./events.ts";
+import { createMigrations, requireSupportedSchema, type Migrations } from "./migrations.ts";
+import { createOperatorLog } from "./operator-log.ts";
+import { openPostgresDatabase } from "./postgres-database.ts";
+import { createRefreshStore } from "./refreshes.ts";
+import { createSettingsStore } from "./settings.ts";
+import { openSqliteDatabase } from "./sqlite-database.ts";
+import type { Vault } from "./vault.ts";
+
+export interface StoreOptions {
+  /** `sqlite:PATH` or `postgres://…`. */
+  readonly url: string;
+  readonly mirror: "full" | "busy";
+  /** What `start` does for its embedded database; nothing else migrates by itself. */
+  readonly migrateWhenEmpty: boolean;
+}
+
+/** Every port that the database stands behind, and its one connection to it. */
+export interface Store {
+  readonly calendars: CalendarStore;
+  readonly refreshes: RefreshStore;
+  readonly events: EventStore;
+  readonly accounts: AccountStore & AccountPauses;
+  readonly settings: SettingsStore;
+  readonly operatorLog: OperatorLog;
+  readonly migrations: Migrations;
+  close(): Promise<void>;
+}
+
+/**
+ * Open the database and check that this build can run with its schema: `SchemaVersionUnsupported`
+ * says which versions and the next command, `StoreUnavailable` that it cannot be reached.
+ */
+export async function openStore(
+  options: StoreOptions,
+  deps: { readonly clock: Clock; readonly vault: Vault },
+): Promise<Store> {
+  const database = openDatabase(options.url);
+  try {
+    const migrations = createMigrations(database, deps.clock);
+    if (options.migrateWhenEmpty && (await migrations.isEmpty())) await migrations.apply();
+    await requireSupportedSchema(migrations);
+    return storeOver(database, { ...deps, migrations, mirror: mirrorOf(options.mirror) });
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+/** Only what `ballast migrate` needs: opens a database whatever its schema is. */
+export function openMigrations(
+  url: string,
+  deps: { readonly clock: Clock },
+): Migrations & { close(): Promise<void> } {
+  const database = openDatabase(url);
+  return { ...createMigrations(database, deps.clock), close: () => database.close() };
+}
+
+function openDatabase(url: string): Database {
+  if (url.startsWith("sqlite:")) return openSqliteDatabase(url.slice("sqlite:".length));
+  if (/^postgres(?:ql)?:\/\//.test(url)) return openPostgresDatabase(url);
+  throw new TypeError("The database's address must begin with sqlite: or postgres://");
+}
+
+function storeOver(
+  database: Database,
+  deps: {
+    readonly clock: Clock;
+    readonly vault: Vault;
+    readonly migrations: Migrations;
+    readonly mirror: ReturnType<typeof mirrorOf>;
+  },
+): Store {
+  const parts = { ...deps, database };
+  return {
+    calendars: createCalendarStore(parts),
+    refreshes: createRefreshStore(parts),
+    events: createEventStore(parts),
+    accounts: createAccountStore(parts),
+    settings: createSettingsStore(parts),
+    operatorLog: createOperatorLog(parts),
+    migrations: deps.migrations,
+    close: () => database.close(),
+  };
+}

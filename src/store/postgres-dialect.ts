@@ -1,0 +1,56 @@
+import { sql } from "kysely";
+import type { Dialect } from "./database.ts";
+
+/** Fleet-wide locks of ours; the first number sets them apart from other programs'. */
+const LOCK_SPACE = 0x62616c6c;
+const LOCKS = { migrate: 1, claim: 2 } as const;
+
+/** What Postgres does its own way. */
+export const postgresDialect: Dialect = {
+  name: "postgres",
+  forUpdate: sql`for update`,
+  async excludeOthers(trx, name) {
+    await sql`select pg_advisory_xact_lock(${sql.lit(LOCK_SPACE)}, ${sql.lit(LOCKS[name])})`.execute(
+      trx,
+    );
+  },
+  rowsFrom(rows, columns) {
+    const shape = Object.entries(columns).map(
+      ([name, type]) => sql`${sql.ref(name)} ${sql.raw(type)}`,
+    );
+    return sql`json_to_recordset(${JSON.stringify(rows)}::json) as r(${sql.join(shape)})`;
+  },
+  // A row that a refresh is writing this moment is not waited for.
+  dueCalendars: (asks, due) => sql`
+    select c.id, c.tenant_id
+    from json_to_recordset(${JSON.stringify(asks)}::json) as ask(tenant text, take bigint)
+    cross join lateral (
+      select id, tenant_id from calendars
+      where account_state = 'connected' and due_class = ${due.classRank}
+        and tenant_id = ask.tenant collate "C" and due_at <= ${due.now}
+        and (queued_until is null or queued_until <= ${due.now})
+        and (lease_until is null or lease_until <= ${due.now})
+      order by due_at
+      limit ask.take
+      for update skip locked
+    ) as c`,
+  serialKey: sql`bigint generated always as identity primary key`,
+  async estimateRows(db, table) {
+    const { rows } = await sql<{ n: number }>`
+      select greatest(reltuples, 0)::bigint as n from pg_class where oid = to_regclass(${table})`.execute(
+      db,
+    );
+    return rows[0]?.n ?? 0;
+  },
+  async isEmpty(db) {
+    const { rows } = await sql`
+      select 1 from pg_class where relnamespace = current_schema()::regnamespace limit 1`.execute(
+      db,
+    );
+    return rows.length === 0;
+  },
+  async hasTable(db, table) {
+    const { rows } = await sql`select 1 where to_regclass(${table}) is not null`.execute(db);
+    return rows.length > 0;
+  },
+};

@@ -1,0 +1,233 @@
+import { sql, type RawBuilder } from "kysely";
+import { FRESHNESS_TARGET_MS } from "../core/calendar-state.ts";
+import type {
+  Publication,
+  PublishedChanges,
+  PublishResult,
+  RefreshKind,
+  RefreshLease,
+} from "../core/refresh-store.ts";
+import type { Mirror } from "./busy-mirror.ts";
+import { rankOfClass } from "./calendar-rows.ts";
+import type { Database, Trx } from "./database.ts";
+import { toEventRows } from "./event-columns.ts";
+import { NO_LISTING } from "./no-listing.ts";
+import {
+  columnsOf,
+  EVENT_COLUMNS,
+  holdCalendar,
+  storePortions,
+  TAKE_NEW,
+  writeRows,
+  type HeldCalendar,
+} from "./stage-page.ts";
+import { toStoredText, toStoredTextOrNull } from "./stored-text.ts";
+
+interface PublishDeps {
+  readonly database: Database;
+  readonly mirror: Mirror;
+}
+
+/**
+ * I4: the differences, the absences, the generation, the sync token and the fingerprint move in one
+ * transaction. What was fetched is written beside the published copy first, in portions, so that
+ * this transaction only compares and copies inside the database.
+ */
+export async function publishListing(
+  deps: PublishDeps,
+  lease: RefreshLease,
+  publication: Publication,
+): Promise<PublishResult> {
+  const { database } = deps;
+  const rows = toEventRows(publication.items, deps.mirror);
+  const { isFirst } = publication;
+  const rest = await storePortions(deps, { lease, rows, isFirst });
+  if (rest === "fenced-out") return { kind: "fenced-out" };
+  return database.write(async (trx) => {
+    const held = await holdCalendar(database, trx, lease);
+    if (held === undefined) return { kind: "fenced-out" };
+    const place = { database, trx, held };
+    await writeRows(place, rest);
+    const isEmptyDelta = isFirst && rows.length === 0 && publication.kind === "incremental";
+    const changes = isEmptyDelta ? NO_CHANGES : await applyListing(place, publication.kind);
+    const hasChanged = changes.inserted + changes.updated + changes.deleted > 0;
+    const generation = hasChanged || held.generation === 0 ? held.generation + 1 : held.generation;
+    await moveMarks(trx, held, { publication, generation });
+    return { kind: "published", generation, changes };
+  });
+}
+
+interface Place {
+  readonly database: Database;
+  readonly trx: Trx;
+  readonly held: HeldCalendar;
+}
+
+const NO_CHANGES: PublishedChanges = { inserted: 0, updated: 0, deleted: 0 };
+
+function applyListing(place: Place, kind: RefreshKind): Promise<PublishedChanges> {
+  return place.held.generation === 0 ? applyFirstListing(place) : mergeStaged(place, kind);
+}
+
+/** The rows are in place already: drop what is no event, count the rest. */
+async function applyFirstListing({ trx, held }: Place): Promise<PublishedChanges> {
+  await deleteUnhiddenTombstones(trx, held.number);
+  const { count } = await trx
+    .selectFrom("events")
+    .select(sql<number>`count(*)`.as("count"))
+    .where("calendar_number", "=", held.number)
+    .executeTakeFirstOrThrow();
+  return { ...NO_CHANGES, inserted: count };
+}
+
+/** Compare and copy inside the database. What is deleted first decides which exceptions may stay. */
+async function mergeStaged({ trx, held }: Place, kind: RefreshKind): Promise<PublishedChanges> {
+  const { number } = held;
+  const staged = await countStaged(trx, number);
+  let deleted = 0;
+  if (staged.deletions > 0) deleted += await deleteEvents(trx, number, isDeleted(number));
+  if (kind === "full") deleted += await deleteEvents(trx, number, isAbsent);
+  const living = await upsert(trx, number, sql`s.status is distinct from 'cancelled'`);
+  let hidden: Upserts = { inserted: 0, updated: 0 };
+  if (staged.hides > 0) {
+    deleted += await deleteEvents(trx, number, isHiddenOfNoSeries(number));
+    hidden = await upsert(trx, number, sql`s.status = 'cancelled' and ${hasSeries("s")}`);
+  }
+  if (staged.total > 0 || kind === "full") deleted += await deleteUnhiddenTombstones(trx, number);
+  await trx.deleteFrom("staged_events").where("calendar_number", "=", number).execute();
+  return {
+    inserted: living.inserted + hidden.inserted,
+    updated: living.updated + hidden.updated,
+    deleted,
+  };
+}
+
+interface StagedCounts {
+  readonly total: number;
+  /** Cancelled, and not the exception of a series. */
+  readonly deletions: number;
+  /** Cancelled exceptions. */
+  readonly hides: number;
+}
+
+async function countStaged(trx: Trx, number: number): Promise<StagedCounts> {
+  const { rows } = await sql<StagedCounts>`
+    select count(*) as total,
+      count(case when status = 'cancelled' and recurring_event_key is null then 1 end) as deletions,
+      count(case when status = 'cancelled' and recurring_event_key is not null then 1 end) as hides
+    from staged_events where calendar_number = ${number}`.execute(trx);
+  return rows[0] ?? { total: 0, deletions: 0, hides: 0 };
+}
+
+/** A cancelled event, or an exception of one that this listing does not hold uncancelled. */
+function isDeleted(number: number): RawBuilder<unknown> {
+  const deletions = sql`(select event_key from staged_events
+    where calendar_number = ${number} and status = 'cancelled' and recurring_event_key is null)`;
+  return sql`event_key in ${deletions} or (recurring_event_key in ${deletions} and not exists (
+    select 1 from staged_events as s
+    where s.calendar_number = ${number} and s.event_key = events.event_key
+      and s.status is distinct from 'cancelled'))`;
+}
+
+const isAbsent = sql`not exists (select 1 from staged_events as s
+  where s.calendar_number = events.calendar_number and s.event_key = events.event_key)`;
+
+function isHiddenOfNoSeries(number: number): RawBuilder<unknown> {
+  return sql`event_key in (select event_key from staged_events as s
+    where s.calendar_number = ${number} and s.status = 'cancelled'
+      and s.recurring_event_key is not null and not ${hasSeries("s")})`;
+}
+
+/** The series that a row belongs to is stored and recurs. */
+function hasSeries(table: "s" | "events"): RawBuilder<unknown> {
+  return sql`exists (select 1 from events as master
+    where master.calendar_number = ${sql.ref(`${table}.calendar_number`)}
+      and master.event_key = ${sql.ref(`${table}.recurring_event_key`)} and master.kind = 'master')`;
+}
+
+/** A cancelled exception hides an instance of a living series; without one it is a deletion. */
+function deleteUnhiddenTombstones(trx: Trx, number: number): Promise<number> {
+  return deleteEvents(trx, number, sql`status = 'cancelled' and not ${hasSeries("events")}`);
+}
+
+async function deleteEvents(
+  trx: Trx,
+  number: number,
+  condition: RawBuilder<unknown>,
+): Promise<number> {
+  const result = await sql`
+    delete from events where calendar_number = ${number} and (${condition})`.execute(trx);
+  return Number(result.numAffectedRows ?? 0n);
+}
+
+type Upserts = Pick<PublishedChanges, "inserted" | "updated">;
+
+/** Write the staged events of `condition` that differ from the published copy, and only those. */
+async function upsert(trx: Trx, number: number, condition: RawBuilder<unknown>): Promise<Upserts> {
+  // A body is staged where the version differs or there is none; then the bodies are compared.
+  const { rows } = await sql<{ updated: number }>`
+    select count(*) as updated from staged_events as s
+    join events as e on e.calendar_number = s.calendar_number and e.event_key = s.event_key
+    where s.calendar_number = ${number} and s.raw is not null and ${condition}
+      and (s.version is distinct from e.version or s.raw <> e.raw)`.execute(trx);
+  const result = await sql`
+    insert into events (calendar_number, ${EVENT_COLUMNS}, raw)
+    select s.calendar_number, ${columnsOf("s")}, s.raw from staged_events as s
+    where s.calendar_number = ${number} and s.raw is not null and ${condition}
+    on conflict (calendar_number, event_key) do update set ${TAKE_NEW}, raw = excluded.raw
+      where excluded.version is distinct from events.version or excluded.raw <> events.raw
+    `.execute(trx);
+  const updated = rows[0]?.updated ?? 0;
+  return { updated, inserted: Number(result.numAffectedRows ?? 0n) - updated };
+}
+
+async function moveMarks(
+  trx: Trx,
+  held: HeldCalendar,
+  { publication, generation }: { publication: Publication; generation: number },
+): Promise<void> {
+  const { served, now, nextPoll, kind, tokenDeaths } = publication;
+  const fullServed = kind === "full" ? sql<number>`${served}` : sql<number>`full_served`;
+  // I6: what was asked for while this refresh ran leads to another one.
+  const isUnserved = sql`(requested > ${served} or full_mark > ${fullServed})`;
+  await trx
+    .updateTable("calendars")
+    .set({
+      fence: sql`fence + 1`,
+      lease_until: null,
+      queued_until: null,
+      ...NO_LISTING,
+      generation,
+      ...(generation === held.generation ? {} : { published_at: now }),
+      synced_at: now,
+      current_as_of: sql`case when current_as_of > ${publication.startedAt}
+        then current_as_of else ${publication.startedAt} end`,
+      fresh_until: nextPoll.dueAt + FRESHNESS_TARGET_MS,
+      sync_token: toStoredText(publication.syncToken),
+      query_fingerprint: publication.queryFingerprint,
+      ...(publication.timeZone === undefined
+        ? {}
+        : { time_zone: toStoredTextOrNull(publication.timeZone) }),
+      ...(publication.accessRole === undefined
+        ? {}
+        : { access_role: toStoredTextOrNull(publication.accessRole) }),
+      served: sql`case when served > ${served} then served else ${served} end`,
+      full_served: fullServed,
+      unserved_since: sql`case when ${isUnserved}
+        then coalesce(pending_since, unserved_since, ${now}) end`,
+      due_at: sql`case when lost_reason is not null then null
+        when ${isUnserved} then coalesce(pending_due_at, ${now}) else ${nextPoll.dueAt} end`,
+      due_reason: sql`case when ${isUnserved} then 'requested' else ${nextPoll.reason} end`,
+      due_class: sql`case when ${isUnserved}
+        then coalesce(pending_class, due_class) else ${rankOfClass("poll")} end`,
+      earlier_attempt: "none",
+      consecutive_failures: 0,
+      last_failure_code: null,
+      slowed_reason: publication.slowedReason ?? null,
+      ...(tokenDeaths === undefined
+        ? {}
+        : { token_deaths: tokenDeaths.count, last_token_death_at: tokenDeaths.lastAt }),
+    })
+    .where("number", "=", held.number)
+    .execute();
+}

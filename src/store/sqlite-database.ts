@@ -1,0 +1,164 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { Kysely, SqliteDialect, SqliteDriver, sql, type SqliteDatabase } from "kysely";
+import { StoreUnavailable } from "../core/refusal.ts";
+import type { Database } from "./database.ts";
+import { openNodeSqlite } from "./node-sqlite.ts";
+import { sqliteDialect } from "./sqlite-dialect.ts";
+import { driverError, isCollision, translateError } from "./store-errors.ts";
+import type { Tables } from "./tables.ts";
+
+/*
+ * One SQLite file, several processes. States of the writing connection: idle → waiting (another
+ * process writes; we ask again asynchronously, because SQLite's own wait blocks the event loop) →
+ * writing → idle. Kysely's mutex admits one transaction of this process at a time. Reads have a
+ * connection of their own: in WAL mode they never wait for a writer.
+ */
+
+/** Enough for a lock held while a file is opened or checkpointed; longer waits are ours, asynchronous. */
+const BUSY_TIMEOUT_MS = 20;
+/** How long a write waits for its turn before it gives up. */
+const WRITE_DEADLINE_MS = 5_000;
+/** Contention seen within this time makes this process leave gaps for the other one. */
+const POLITE_FOR_MS = 1_000;
+const POLITE_AFTER_MS = 10;
+const POLITE_GAP_MS = 3;
+
+/** Open the file, creating it where there is none. */
+export function openSqliteDatabase(path: string): Database {
+  const files = openFiles(path);
+  const turn = createWriteTurn();
+  const writer = new Kysely<Tables>({ dialect: dialectOver(files.writer, turn.begin) });
+  const reader = new Kysely<Tables>({ dialect: dialectOver(files.reader, beginDeferred) });
+  return {
+    dialect: sqliteDialect,
+    async write(run) {
+      try {
+        return await writer.transaction().execute(run);
+      } catch (error) {
+        throw translateError(error);
+      } finally {
+        turn.ended();
+      }
+    },
+    async read(run) {
+      try {
+        return await run(reader);
+      } catch (error) {
+        throw translateError(error);
+      }
+    },
+    async snapshot(run) {
+      try {
+        return await reader.transaction().execute(run);
+      } catch (error) {
+        throw translateError(error);
+      }
+    },
+    async close() {
+      await reader.destroy();
+      await writer.destroy();
+      files.close();
+    },
+  };
+}
+
+function openFiles(path: string): {
+  readonly writer: SqliteDatabase;
+  readonly reader: SqliteDatabase;
+  close(): void;
+} {
+  try {
+    const writer = openNodeSqlite({ path, readOnly: false, busyTimeoutMs: 200 });
+    writer.exec("pragma journal_mode = wal");
+    writer.exec("pragma synchronous = full");
+    writer.exec(`pragma busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    // Opening may create the WAL's index file; only a writer can do that.
+    const reader = openNodeSqlite({ path, readOnly: true, busyTimeoutMs: BUSY_TIMEOUT_MS });
+    return {
+      writer,
+      reader,
+      // Kysely closes only what it has used.
+      close: () => {
+        for (const file of [reader, writer]) closeOnce(file);
+      },
+    };
+  } catch (error) {
+    throw translateError(error);
+  }
+}
+
+function closeOnce(file: SqliteDatabase): void {
+  try {
+    file.close();
+  } catch (error) {
+    if (driverError(error).code !== "ERR_INVALID_STATE") throw error;
+  }
+}
+
+type Begin = (run: (statement: string) => Promise<unknown>) => Promise<void>;
+
+function dialectOver(database: SqliteDatabase, begin: Begin): SqliteDialect {
+  const dialect = new SqliteDialect({ database });
+  dialect.createDriver = () => {
+    const driver = new SqliteDriver({ database });
+    driver.beginTransaction = (connection) =>
+      begin((statement) => connection.executeQuery(sql.raw(statement).compile(compiler)));
+    return driver;
+  };
+  return dialect;
+}
+
+const compiler = new Kysely<Tables>({
+  dialect: new SqliteDialect({ database: () => Promise.reject(new Error("Compiles only")) }),
+});
+
+const beginDeferred: Begin = async (run) => {
+  await run("begin");
+};
+
+/** Takes turns with other processes on the same file, without blocking the event loop. */
+function createWriteTurn(): { readonly begin: Begin; ended(): void } {
+  let lastContentionMs = Number.NEGATIVE_INFINITY;
+  let busySinceMs = 0;
+  let lastEndMs = Number.NEGATIVE_INFINITY;
+
+  // Without a gap the other process's next try would have to hit the microseconds between two of
+  // our transactions.
+  async function leaveGap(): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - lastEndMs > 1) busySinceMs = nowMs;
+    const isContended = nowMs - lastContentionMs < POLITE_FOR_MS;
+    if (!isContended || nowMs - busySinceMs < POLITE_AFTER_MS) return;
+    await delay(POLITE_GAP_MS);
+    busySinceMs = performance.now();
+  }
+
+  return {
+    async begin(run) {
+      await leaveGap();
+      const startMs = performance.now();
+      for (;;) {
+        try {
+          await run("begin immediate");
+          return;
+        } catch (error) {
+          if (!isCollision(error)) throw error;
+          lastContentionMs = performance.now();
+          if (lastContentionMs - startMs > WRITE_DEADLINE_MS) throw writerBusy(error);
+          await delay(1);
+        }
+      }
+    },
+    ended() {
+      lastEndMs = performance.now();
+    },
+  };
+}
+
+function writerBusy(cause: unknown): StoreUnavailable {
+  return new StoreUnavailable({
+    message: `Another process has been writing to the database for ${WRITE_DEADLINE_MS} ms. It is tried again; if it stays so, look for a second Ballast or a backup holding the file.`,
+    retryAfterMs: 1_000,
+    cause,
+  });
+}

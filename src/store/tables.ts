@@ -1,0 +1,179 @@
+import type { ColumnType, Generated } from "kysely";
+
+/** Written with a default when a row is made, then read and updated. */
+type Defaulted<T> = ColumnType<T, T | undefined, T>;
+
+interface ProjectsTable {
+  id: string;
+  created_at: number;
+}
+
+interface TenantsTable {
+  id: string;
+  created_at: number;
+}
+
+/** Credentials are sealed by the vault; `connection` and the operator's pause are kept apart (I12). */
+export interface AccountsTable {
+  id: string;
+  project_id: string;
+  tenant_id: string;
+  name: string;
+  quota_user: string;
+  connection: "connected" | "needs-reconnect" | "removed";
+  connection_reason: string | null;
+  paused_reason: string | null;
+  scopes: string;
+  connected_at: number;
+  refresh_token_sealed: string | null;
+  refresh_token_key: string | null;
+  access_token_sealed: string | null;
+  access_token_key: string | null;
+  access_token_expires_at: number | null;
+  token_refresh_until: number | null;
+  list_sync_token: string | null;
+  list_fingerprint: string | null;
+  discovered_at: number | null;
+  discovery_due_at: number | null;
+  discovery_reason: string;
+  discovery_queued_until: number | null;
+  discovery_lease_until: number | null;
+  discovery_fence: Defaulted<number>;
+  discovery_requested: Defaulted<number>;
+  discovery_served: Defaulted<number>;
+  discovery_begun_mark: Defaulted<number>;
+  discovery_earlier_attempt: Defaulted<"none" | "reached-google">;
+  discovery_failures: Defaulted<number>;
+  discovery_failure_code: string | null;
+}
+
+/** `number` is what events refer to: an integer keeps their rows and indexes small. */
+export interface CalendarsTable {
+  number: Generated<number>;
+  id: string;
+  project_id: string;
+  tenant_id: string;
+  account_id: string;
+  google_id: string;
+  summary: string | null;
+  time_zone: string | null;
+  access_role: string | null;
+  is_primary: number;
+  is_hidden: number;
+  /** 1 after the calendar was absent from one full list; absent again it is lost. */
+  absent_once: Defaulted<number>;
+  /** A copy of the account's state, so that a claim needs no join. */
+  account_state: string;
+  lost_reason: string | null;
+  paused_reason: string | null;
+  slowed_reason: string | null;
+  generation: Defaulted<number>;
+  published_at: number | null;
+  synced_at: number | null;
+  current_as_of: number | null;
+  fresh_until: number | null;
+  sync_token: string | null;
+  query_fingerprint: string | null;
+  requested: Defaulted<number>;
+  served: Defaulted<number>;
+  full_mark: Defaulted<number>;
+  full_served: Defaulted<number>;
+  unserved_since: number | null;
+  /** What was asked for since the running refresh began: it leads to another one (I6). */
+  pending_since: number | null;
+  pending_due_at: number | null;
+  pending_class: number | null;
+  due_at: number | null;
+  due_class: number;
+  due_reason: string;
+  queued_until: number | null;
+  fence: Defaulted<number>;
+  lease_until: number | null;
+  listing_kind: "full" | "incremental" | null;
+  listing_page_token: string | null;
+  listing_started_at: number | null;
+  listing_pages: Defaulted<number>;
+  listing_fingerprint: string | null;
+  /** `requested` when the listing began: what its publish serves. */
+  listing_requested: number | null;
+  earlier_attempt: Defaulted<"none" | "reached-google">;
+  page_size: Defaulted<number>;
+  consecutive_failures: Defaulted<number>;
+  last_failure_code: string | null;
+  token_deaths: Defaulted<number>;
+  last_token_death_at: number | null;
+}
+
+/** What reads and the publish decide by, beside the raw event. */
+export interface EventColumns {
+  event_key: string;
+  /** Projection and etag: equal means that the stored copy need not be written again. Null: no etag. */
+  version: string | null;
+  kind: "single" | "master" | "exception";
+  status: string | null;
+  recurring_event_key: string | null;
+  /** The earliest moment the event, or its series, may touch. */
+  first_start_ms: number;
+  /** The latest; `OPEN_ENDED_MS` for a series without an end. */
+  last_end_ms: number;
+  original_start_ms: number | null;
+  duration_ms: number | null;
+  updated_ms: number | null;
+}
+
+export interface EventsTable extends EventColumns {
+  calendar_number: number;
+  raw: string;
+}
+
+export interface StagedEventsTable extends EventColumns {
+  calendar_number: number;
+  /** Null where the published copy has this version already. */
+  raw: string | null;
+}
+
+interface ChannelsTable {
+  id: string;
+  calendar_id: string;
+  resource_id: string | null;
+  expires_at: number | null;
+  state: string;
+  created_at: number;
+  last_message_at: number | null;
+}
+
+interface SettingsTable {
+  name: string;
+  value: string;
+  updated_at: number;
+}
+
+interface OperatorLogTable {
+  sequence: Generated<number>;
+  at: number;
+  actor: string;
+  action: string;
+  subject: string;
+  reason: string | null;
+  details: string;
+}
+
+interface SchemaMigrationsTable {
+  version: number;
+  name: string;
+  applied_at: number;
+}
+
+/** Every table as Kysely sees it. Times are epoch milliseconds, truth values 0 or 1. */
+export interface Tables {
+  projects: ProjectsTable;
+  tenants: TenantsTable;
+  accounts: AccountsTable;
+  calendars: CalendarsTable;
+  events: EventsTable;
+  staged_events: StagedEventsTable;
+  channels: ChannelsTable;
+  settings: SettingsTable;
+  operator_log: OperatorLogTable;
+  schema_migrations: SchemaMigrationsTable;
+}

@@ -1,0 +1,127 @@
+import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+
+/** A master key and the name it is known by beside everything it sealed. */
+export interface VaultKey {
+  readonly id: string;
+  /** 32 bytes. */
+  readonly key: Uint8Array;
+}
+
+/** What is stored of a secret; useless without the master key named `keyId`. */
+export interface SealedSecret {
+  readonly keyId: string;
+  readonly sealed: string;
+}
+
+/** Seals secrets before they touch the database. Each is bound to the row it belongs to. */
+export interface Vault {
+  readonly currentKeyId: string;
+  /** `context` names the row and column; the same one opens it. */
+  seal(secret: string, context: string): SealedSecret;
+  open(sealed: string, context: string): string;
+  /** Wrapped by the current key instead of an older one; undefined when it is already. For key rotation. */
+  reseal(sealed: string, context: string): SealedSecret | undefined;
+}
+
+/** A secret cannot be opened: its key is missing, is another one, or the row was tampered with. */
+export class VaultKeyError extends Error {
+  override readonly name = "VaultKeyError";
+  readonly code = "BALLAST_VAULT_KEY";
+  readonly keyId: string;
+
+  constructor(keyId: string, problem: string) {
+    super(
+      `A stored credential cannot be opened with the encryption key "${keyId}": ${problem}. ` +
+        "Give back the key it was sealed with (BALLAST_ENCRYPTION_KEYS, or the key file), or connect the account again.",
+    );
+    this.keyId = keyId;
+  }
+}
+
+const FORMAT = "v1";
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+
+/** The first key seals; all of them open. */
+export function createVault(keys: readonly VaultKey[]): Vault {
+  const [current] = keys;
+  if (current === undefined) throw new Error("The vault needs at least one encryption key");
+  const sealing: VaultKey = current;
+  const byId = new Map(keys.map((key) => [key.id, key]));
+  for (const { id, key } of keys) requireUsable(id, key);
+
+  function unwrap(sealed: string, context: string): Opened {
+    const [format, keyId = "", wrapped = "", body = ""] = sealed.split(".");
+    if (format !== FORMAT) throw new VaultKeyError(keyId, "the stored form is not one we know");
+    const master = byId.get(keyId);
+    if (master === undefined) throw new VaultKeyError(keyId, "no key of that name is configured");
+    const dataKey = decrypt(master, wrapped, context);
+    return { keyId, dataKey, body };
+  }
+
+  function wrap(dataKey: Uint8Array, body: string, context: string): SealedSecret {
+    const wrapped = encrypt(sealing.key, dataKey, context);
+    return { keyId: sealing.id, sealed: [FORMAT, sealing.id, wrapped, body].join(".") };
+  }
+
+  return {
+    currentKeyId: current.id,
+    seal(secret, context) {
+      const dataKey = randomBytes(KEY_BYTES);
+      return wrap(dataKey, encrypt(dataKey, Buffer.from(secret, "utf8"), context), context);
+    },
+    open(sealed, context) {
+      const { keyId, dataKey, body } = unwrap(sealed, context);
+      return Buffer.from(decrypt({ id: keyId, key: dataKey }, body, context)).toString("utf8");
+    },
+    reseal(sealed, context) {
+      const { keyId, dataKey, body } = unwrap(sealed, context);
+      return keyId === current.id ? undefined : wrap(dataKey, body, context);
+    },
+  };
+}
+
+interface Opened {
+  readonly keyId: string;
+  readonly dataKey: Uint8Array;
+  readonly body: string;
+}
+
+function requireUsable(id: string, key: Uint8Array): void {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(id)) {
+    throw new Error(`Encryption key name "${id}" must be 1 to 64 letters, digits, "-" or "_"`);
+  }
+  if (key.length !== KEY_BYTES) {
+    throw new Error(`Encryption key "${id}" has ${key.length} bytes; it must have ${KEY_BYTES}`);
+  }
+}
+
+function encrypt(key: Uint8Array, plain: Uint8Array, context: string): string {
+  const nonce = randomBytes(NONCE_BYTES);
+  const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(context, "utf8"));
+  const sealed = Buffer.concat([cipher.update(plain), cipher.final()]);
+  return Buffer.concat([nonce, sealed, cipher.getAuthTag()]).toString("base64url");
+}
+
+function decrypt(key: VaultKey, text: string, context: string): Uint8Array {
+  const bytes = Buffer.from(text, "base64url");
+  if (bytes.length < NONCE_BYTES + TAG_BYTES) throw new VaultKeyError(key.id, "it is cut short");
+  const decipher = createDecipheriv("aes-256-gcm", key.key, bytes.subarray(0, NONCE_BYTES), {
+    authTagLength: TAG_BYTES,
+  });
+  decipher.setAAD(Buffer.from(context, "utf8"));
+  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
+  try {
+    return Buffer.concat([
+      decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)),
+      decipher.final(),
+    ]);
+  } catch {
+    // Node's reason says nothing more, and a cause here could carry what is being opened.
+    throw new VaultKeyError(
+      key.id,
+      "the key is not the one it was sealed with, or the row was changed",
+    );
+  }
+}
