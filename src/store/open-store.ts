@@ -2,6 +2,7 @@ import type { AccountPauses, AccountStore } from "../core/account-store.ts";
 import type { CalendarStore } from "../core/calendar-store.ts";
 import type { Clock } from "../core/clock.ts";
 import type { EventStore } from "../core/event-store.ts";
+import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { OperatorLog } from "../core/operator-log.ts";
 import type { RefreshStore } from "../core/refresh-store.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
@@ -10,6 +11,7 @@ import { mirrorOf } from "./busy-mirror.ts";
 import { createCalendarStore } from "./calendars.ts";
 import type { Database } from "./database.ts";
 import { createEventStore } from "./events.ts";
+import { createLedgerRecord } from "./ledger-records.ts";
 import { createMigrations, requireSupportedSchema, type Migrations } from "./migrations.ts";
 import { createOperatorLog } from "./operator-log.ts";
 import { openPostgresDatabase } from "./postgres-database.ts";
@@ -34,6 +36,7 @@ export interface Store {
   readonly accounts: AccountStore & AccountPauses;
   readonly settings: SettingsStore;
   readonly operatorLog: OperatorLog;
+  readonly ledgerRecord: LedgerRecord;
   readonly migrations: Migrations;
   close(): Promise<void>;
 }
@@ -90,6 +93,7 @@ function storeOver(
     accounts: createAccountStore(parts),
     settings: createSettingsStore(parts),
     operatorLog: createOperatorLog(parts),
+    ledgerRecord: createLedgerRecord(parts),
     migrations: deps.migrations,
     close: () => database.close(),
   };

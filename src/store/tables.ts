@@ -158,6 +158,22 @@ interface OperatorLogTable {
   details: string;
 }
 
+interface LedgerEpochsTable {
+  project_id: string;
+  number: number;
+  epoch: string;
+  opened_at: number;
+  closed_at: number | null;
+  closed_sequence: number | null;
+}
+
+interface LedgerDaysTable {
+  project_id: string;
+  day_started_at: number;
+  spent: number;
+  ledger_at: number;
+}
+
 interface SchemaMigrationsTable {
   version: number;
   name: string;
@@ -175,5 +191,7 @@ export interface Tables {
   channels: ChannelsTable;
   settings: SettingsTable;
   operator_log: OperatorLogTable;
+  ledger_epochs: LedgerEpochsTable;
+  ledger_days: LedgerDaysTable;
   schema_migrations: SchemaMigrationsTable;
 }

@@ -184,5 +184,20 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
       reason text,
       details text not null
     )`,
+    sql`create table ledger_epochs (
+      project_id ${key} primary key,
+      number bigint not null,
+      epoch text not null,
+      opened_at bigint not null,
+      closed_at bigint,
+      closed_sequence bigint
+    )`,
+    sql`create table ledger_days (
+      project_id ${key} not null,
+      day_started_at bigint not null,
+      spent bigint not null,
+      ledger_at bigint not null,
+      primary key (project_id, day_started_at)
+    )`,
   ];
 }
