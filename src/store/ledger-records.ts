@@ -5,7 +5,10 @@ import type { Database } from "./database.ts";
 
 /** What the database keeps of the ledger: a row a project for its epoch, a row a day for what is spent. */
 export function createLedgerRecord(deps: { readonly database: Database }): LedgerRecord {
-  const { database } = deps;
+  return { ...epochs(deps.database), ...days(deps.database) };
+}
+
+function epochs(database: Database): Pick<LedgerRecord, "readEpoch" | "beginEpoch" | "closeEpoch"> {
   return {
     async readEpoch(projectId) {
       const row = await database.read((db) =>
@@ -55,6 +58,11 @@ export function createLedgerRecord(deps: { readonly database: Database }): Ledge
           .where("number", "=", number)
           .execute();
       }),
+  };
+}
+
+function days(database: Database): Pick<LedgerRecord, "readDay" | "saveDay"> {
+  return {
     async readDay(projectId) {
       const row = await database.read((db) =>
         db
