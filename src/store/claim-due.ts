@@ -86,11 +86,13 @@ async function takeRound(
     .dueCalendars(asks, { classRank, now: query.now })
     .execute(trx);
   const left = new Map(asks.map((ask) => [ask.tenant, ask.take]));
-  const rows = found.rows.filter((row) => {
-    const room = left.get(row.tenant_id) ?? 0;
-    left.set(row.tenant_id, room - 1);
-    return room > 0;
-  });
+  const rows = found.rows
+    .toSorted((a, b) => a.due_at - b.due_at)
+    .filter((row) => {
+      const room = left.get(row.tenant_id) ?? 0;
+      left.set(row.tenant_id, room - 1);
+      return room > 0;
+    });
   if (rows.length === 0) return rows;
   await trx
     .updateTable("calendars")

@@ -22,7 +22,7 @@ export interface Dialect {
   dueCalendars(
     asks: readonly { readonly tenant: string; readonly take: number }[],
     due: { readonly classRank: number; readonly now: number },
-  ): RawBuilder<{ id: string; tenant_id: string }>;
+  ): RawBuilder<{ id: string; tenant_id: string; due_at: number }>;
   /** The type of a self-numbering primary key. */
   readonly serialKey: RawBuilder<unknown>;
   /** Rows of a table, roughly, without reading it where that is possible. */

@@ -6,6 +6,7 @@ import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { OperatorLog } from "../core/operator-log.ts";
 import type { RefreshStore } from "../core/refresh-store.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
+import type { StoreHealth } from "../core/store-health.ts";
 import { createAccountStore } from "./accounts.ts";
 import { mirrorOf } from "./busy-mirror.ts";
 import { createCalendarStore } from "./calendars.ts";
@@ -19,6 +20,7 @@ import { createRefreshStore } from "./refreshes.ts";
 import { createSettingsStore } from "./settings.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
 import type { Vault } from "./vault.ts";
+import { watchHealth } from "./watch-health.ts";
 
 export interface StoreOptions {
   /** `sqlite:PATH` or `postgres://…`. */
@@ -38,6 +40,8 @@ export interface Store {
   readonly operatorLog: OperatorLog;
   readonly ledgerRecord: LedgerRecord;
   readonly migrations: Migrations;
+  /** Whether what would be fetched now could be stored (I13). */
+  readonly health: StoreHealth;
   close(): Promise<void>;
 }
 
@@ -49,12 +53,12 @@ export async function openStore(
   options: StoreOptions,
   deps: { readonly clock: Clock; readonly vault: Vault },
 ): Promise<Store> {
-  const database = openDatabase(options.url);
+  const { database, health } = watchHealth(openDatabase(options.url), deps.clock);
   try {
     const migrations = createMigrations(database, deps.clock);
     if (options.migrateWhenEmpty && (await migrations.isEmpty())) await migrations.apply();
     await requireSupportedSchema(migrations);
-    return storeOver(database, { ...deps, migrations, mirror: mirrorOf(options.mirror) });
+    return storeOver(database, { ...deps, health, migrations, mirror: mirrorOf(options.mirror) });
   } catch (error) {
     await database.close();
     throw error;
@@ -82,6 +86,7 @@ function storeOver(
     readonly clock: Clock;
     readonly vault: Vault;
     readonly migrations: Migrations;
+    readonly health: StoreHealth;
     readonly mirror: ReturnType<typeof mirrorOf>;
   },
 ): Store {
@@ -95,6 +100,7 @@ function storeOver(
     operatorLog: createOperatorLog(parts),
     ledgerRecord: createLedgerRecord(parts),
     migrations: deps.migrations,
+    health: deps.health,
     close: () => database.close(),
   };
 }

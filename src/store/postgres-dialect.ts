@@ -22,10 +22,10 @@ export const postgresDialect: Dialect = {
   },
   // A row that a refresh is writing this moment is not waited for.
   dueCalendars: (asks, due) => sql`
-    select c.id, c.tenant_id
+    select c.id, c.tenant_id, c.due_at
     from json_to_recordset(${JSON.stringify(asks)}::json) as ask(tenant text, take bigint)
     cross join lateral (
-      select id, tenant_id from calendars
+      select id, tenant_id, due_at from calendars
       where account_state = 'connected' and due_class = ${due.classRank}
         and tenant_id = ask.tenant collate "C" and due_at <= ${due.now}
         and (queued_until is null or queued_until <= ${due.now})

@@ -71,6 +71,7 @@ function applyListing(place: Place, kind: RefreshKind): Promise<PublishedChanges
 
 /** The rows are in place already: drop what is no event, count the rest. */
 async function applyFirstListing({ trx, held }: Place): Promise<PublishedChanges> {
+  await deleteEvents(trx, held.number, sql`status = 'cancelled' and recurring_event_key is null`);
   await deleteUnhiddenTombstones(trx, held.number);
   const { count } = await trx
     .selectFrom("events")

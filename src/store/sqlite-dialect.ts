@@ -14,7 +14,7 @@ export const sqliteDialect: Dialect = {
     return sql`(select ${sql.join(selected)} from json_each(${JSON.stringify(rows)})) as r`;
   },
   dueCalendars: (asks, due) => sql`
-    select c.id, c.tenant_id
+    select c.id, c.tenant_id, c.due_at
     from json_each(${JSON.stringify(asks)}) as ask
     join calendars as c on c.number in (
       select number from calendars
