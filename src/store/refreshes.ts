@@ -151,7 +151,7 @@ async function postpone(
       ...(state.kind === "slowed" ? { slowed_reason: state.reason } : {}),
       ...(state.kind === "lost" ? { lost_reason: state.reason } : {}),
     })
-    .where("id", "=", lease.calendarId)
+    .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)
     .returning("number")
     .executeTakeFirst();

@@ -28,7 +28,7 @@ export async function holdCalendar(
   return trx
     .selectFrom("calendars")
     .select(["number", "generation"])
-    .where("id", "=", lease.calendarId)
+    .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)
     .modifyEnd(database.dialect.forUpdate)
     .executeTakeFirst();

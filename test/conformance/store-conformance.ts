@@ -1,0 +1,22 @@
+import { describe } from "vitest";
+import { accountConformance } from "./store-accounts.ts";
+import { calendarConformance } from "./store-calendars.ts";
+import { eventConformance } from "./store-events.ts";
+import { publishModelConformance } from "./store-publish-model.ts";
+import { recordConformance } from "./store-records.ts";
+import { refreshConformance } from "./store-refreshes.ts";
+
+/** Gives a test an address of an empty database of its own. */
+export type FreshDatabase = () => Promise<string>;
+
+/** What every database behind the store's ports has to do. */
+export function storeConformance(name: string, freshDatabase: FreshDatabase): void {
+  describe(`store on ${name}`, () => {
+    refreshConformance(freshDatabase);
+    eventConformance(freshDatabase);
+    calendarConformance(freshDatabase);
+    accountConformance(freshDatabase);
+    recordConformance(freshDatabase);
+    publishModelConformance(freshDatabase);
+  });
+}
