@@ -40,6 +40,7 @@ export interface Config {
   };
   readonly mirror: "full" | "busy";
   readonly worker: { readonly concurrency: number };
+  readonly pollIntervalMs: number;
   readonly shutdownMs: number;
   readonly consumer: string;
   readonly logLevel: z.output<typeof environmentSchema>["BALLAST_LOG_LEVEL"];
@@ -137,6 +138,7 @@ function shapeConfig(
     },
     mirror: env.BALLAST_MIRROR,
     worker: { concurrency: env.BALLAST_WORKER_CONCURRENCY },
+    pollIntervalMs: env.BALLAST_POLL_SECONDS * 1_000,
     shutdownMs: env.BALLAST_SHUTDOWN_SECONDS * 1_000,
     consumer: env.BALLAST_CONSUMER,
     logLevel: env.BALLAST_LOG_LEVEL,

@@ -197,6 +197,10 @@ export const environmentSchema = z.object({
     expects: "a whole number, 1 to 200",
     meaning: "Jobs that one worker process runs at once.",
   }),
+  BALLAST_POLL_SECONDS: wholeNumber(1, 604_800).prefault("900").register(notes, {
+    expects: "a whole number of seconds, 1 to 604800",
+    meaning: "How often a calendar is polled, give or take a quarter.",
+  }),
   BALLAST_SHUTDOWN_SECONDS: wholeNumber(1, 600).prefault("20").register(notes, {
     expects: "a whole number of seconds, 1 to 600",
     meaning: "How long a process may take to drain before it ends all the same.",
