@@ -36,12 +36,17 @@ export interface UsageRow {
 export interface LedgerRecord {
   readEpoch(projectId: ProjectId): Promise<EpochRecord | undefined>;
   /**
-   * Compare and set: records epoch `number` only if the last one is `number - 1` (or none and `number` is 1).
+   * Compare and set: records epoch `number` only if the last one is `after` (0: there is none).
    * False: another process was first.
    */
   beginEpoch(
     projectId: ProjectId,
-    begin: { readonly number: number; readonly epoch: string; readonly at: EpochMs },
+    begin: {
+      readonly after: number;
+      readonly number: number;
+      readonly epoch: string;
+      readonly at: EpochMs;
+    },
   ): Promise<boolean>;
   /** Only while `number` is still the last one. */
   closeEpoch(

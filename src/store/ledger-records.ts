@@ -28,12 +28,12 @@ function epochs(database: Database): Pick<LedgerRecord, "readEpoch" | "beginEpoc
           closedAt === null || sequence === null ? undefined : { at: epochMs(closedAt), sequence },
       };
     },
-    beginEpoch: (projectId, { number, epoch, at }) =>
+    beginEpoch: (projectId, { after, number, epoch, at }) =>
       database.write(async (trx) => {
         const row = { number, epoch, opened_at: at, closed_at: null, closed_sequence: null };
         // Compare and set in one statement: of two processes that read the same last epoch, one wins.
         const written =
-          number === 1
+          after === 0
             ? await trx
                 .insertInto("ledger_epochs")
                 .values({ project_id: projectId, ...row })
@@ -44,7 +44,7 @@ function epochs(database: Database): Pick<LedgerRecord, "readEpoch" | "beginEpoc
                 .updateTable("ledger_epochs")
                 .set(row)
                 .where("project_id", "=", projectId)
-                .where("number", "=", number - 1)
+                .where("number", "=", after)
                 .returning("number")
                 .executeTakeFirst();
         return written !== undefined;
