@@ -1,0 +1,65 @@
+/**
+ * Where the service that runs on a data directory can be asked: `running.json` beside its database.
+ *
+ * States: absent; written while a service runs; left behind by one that was killed (then nobody answers
+ * under its address, and it counts as absent).
+ */
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { epochMs } from "../core/clock.ts";
+import type { QuotaStatus } from "../core/quota-status.ts";
+
+const TIMEOUT_MS = 2_000;
+
+const runningSchema = z.object({ pid: z.number().int().positive(), httpUrl: z.url() });
+const windowSchema = z.object({ limit: z.number(), used: z.number() });
+const statusSchema = z.object({
+  quota: z.object({ minute: windowSchema, day: windowSchema, retryTokens: z.number() }).nullable(),
+  retryShare: z.number().nullable(),
+  breakers: z.array(
+    z.object({ upstream: z.string(), openUntil: z.number().transform((at) => epochMs(at)) }),
+  ),
+});
+
+/** Which process answers, and where. */
+export type Running = z.output<typeof runningSchema>;
+
+/** Say where this process can be asked. */
+export async function announceRunning(dataDirectory: string, running: Running): Promise<void> {
+  const file = fileIn(dataDirectory);
+  const draft = `${file}.${String(running.pid)}`;
+  await writeFile(draft, `${JSON.stringify(running)}\n`, { mode: 0o600 });
+  await rename(draft, file);
+}
+
+/** This process can no longer be asked. */
+export async function withdrawRunning(dataDirectory: string): Promise<void> {
+  await rm(fileIn(dataDirectory), { force: true });
+}
+
+/** The budget as the running service sees it; undefined when none runs, or it does not know either. */
+export async function askRunning(
+  dataDirectory: string,
+  signal: AbortSignal,
+): Promise<QuotaStatus | undefined> {
+  try {
+    const running = runningSchema.parse(
+      JSON.parse(await readFile(fileIn(dataDirectory), "utf8")) as unknown,
+    );
+    const response = await fetch(new URL("/status.json", running.httpUrl), {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+    });
+    const { quota, retryShare, breakers } = statusSchema.parse(await response.json());
+    if (quota === null) return undefined;
+    // The public status names no pauses: they name tenants.
+    return { ...quota, breakers, pauses: [], retryShare: retryShare ?? undefined };
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
+}
+
+function fileIn(dataDirectory: string): string {
+  return join(dataDirectory, "running.json");
+}
