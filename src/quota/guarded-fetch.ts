@@ -103,8 +103,22 @@ function toResponse({ status, headers, body }: WireAnswer): Response {
   sent.delete("content-encoding");
   sent.delete("content-length");
   const isBodiless = status === 204 || status === 205 || status === 304;
-  return new Response(isBodiless ? null : new Uint8Array(body), { status, headers: sent });
+  const response = new Response(isBodiless ? null : new Uint8Array(body), {
+    status,
+    headers: sent,
+  });
+  if (body.length < LARGE_BODY_BYTES) return response;
+  return Object.assign(response, {
+    text: () => Promise.resolve(body.toString("utf8")),
+    json: () => Promise.resolve(body.toString("utf8")).then(JSON.parse),
+  });
 }
+
+/**
+ * From here on a body is handed over whole: reading nine megabytes back through a Response's stream took
+ * 205 ms, decoding the buffer 11.
+ */
+const LARGE_BODY_BYTES = 64 * 1024;
 
 function withoutQuery(href: string): string {
   const url = new URL(href);

@@ -1,0 +1,100 @@
+import { JWT, OAuth2Client, type Credentials } from "google-auth-library";
+import type { Grant } from "../core/credentials-source.ts";
+import { CallFailed } from "../core/failure.ts";
+import { SEND_ONCE } from "./google-client.ts";
+
+export interface TokenRequestOptions {
+  readonly tokenUrl: string;
+}
+
+/** The OAuth client of a project. */
+export interface OAuthClient {
+  readonly clientId: string;
+  readonly clientSecret: string;
+}
+
+/** What one token request brought. */
+export interface IssuedToken {
+  readonly accessToken: string;
+  readonly lifetimeMs: number;
+  /** Google sent a new refresh token along. */
+  readonly newRefreshToken: string | undefined;
+}
+
+/** Where google-auth-library sends a service account's assertion, whatever it is told. */
+const LIBRARY_TOKEN_URL = "https://oauth2.googleapis.com/token";
+
+/** RFC 6749 lets a server leave `expires_in` out; Google's tokens live an hour. */
+const USUAL_LIFETIME_MS = 3_600_000;
+
+/** One token request through the choke point, sent once. Throws what the client library throws. */
+export async function requestToken(
+  grant: Grant,
+  client: OAuthClient,
+  via: TokenRequestOptions & { readonly fetch: typeof fetch },
+): Promise<IssuedToken> {
+  const credentials =
+    grant.kind === "refresh-token"
+      ? await refresh(grant.refreshToken, client, via)
+      : await assert(grant, via);
+  const { access_token: accessToken, expiry_date: expiryDate, refresh_token: issued } = credentials;
+  if (typeof accessToken !== "string" || accessToken === "") {
+    throw new CallFailed(
+      { kind: "malformed-response", detail: "the token answer holds no access token" },
+      { operation: "oauth.token" },
+    );
+  }
+  const lifetimeMs =
+    typeof expiryDate === "number" && Number.isFinite(expiryDate)
+      ? expiryDate - Date.now()
+      : USUAL_LIFETIME_MS;
+  const isNew = grant.kind === "refresh-token" && typeof issued === "string" && issued !== "";
+  return {
+    accessToken,
+    lifetimeMs,
+    newRefreshToken: isNew && issued !== grant.refreshToken ? issued : undefined,
+  };
+}
+
+async function refresh(
+  refreshToken: string,
+  client: OAuthClient,
+  { fetch, tokenUrl }: TokenRequestOptions & { readonly fetch: typeof globalThis.fetch },
+): Promise<Credentials> {
+  const auth = new OAuth2Client({
+    ...client,
+    endpoints: { oauth2TokenUrl: tokenUrl },
+    transporterOptions: { fetchImplementation: fetch, ...SEND_ONCE },
+    credentials: { refresh_token: refreshToken },
+  });
+  // The library puts the old refresh token over a new one; only this event shows what Google sent.
+  let issued: string | null | undefined;
+  auth.on("tokens", (tokens) => {
+    issued = tokens.refresh_token;
+  });
+  const { credentials } = await auth.refreshAccessToken();
+  return { ...credentials, refresh_token: issued ?? null };
+}
+
+async function assert(
+  grant: Extract<Grant, { kind: "service-account" }>,
+  { fetch, tokenUrl }: TokenRequestOptions & { readonly fetch: typeof globalThis.fetch },
+): Promise<Credentials> {
+  const auth = new JWT({
+    email: grant.clientEmail,
+    key: grant.privateKey,
+    scopes: [...grant.scopes],
+    ...(grant.subject === undefined ? {} : { subject: grant.subject }),
+    transporterOptions: {
+      fetchImplementation: (input, init) =>
+        fetch(isLibraryTokenUrl(input) ? tokenUrl : input, init),
+      ...SEND_ONCE,
+    },
+  });
+  return auth.authorize();
+}
+
+function isLibraryTokenUrl(input: string | URL | Request): boolean {
+  const url = input instanceof Request ? input.url : input;
+  return String(url) === LIBRARY_TOKEN_URL;
+}
