@@ -16,6 +16,8 @@ export interface ChildServer {
   readonly pid: number;
   /** How it ended, or undefined while it runs. */
   ending(): string | undefined;
+  /** Tell `listener` once when it ends, for whatever reason. Does not keep this process alive. */
+  onEnd(listener: () => void): void;
   /** Send a signal; says nothing about whether it has arrived. */
   signal(signal: NodeJS.Signals): void;
   /** Resolves when it has ended; rejects with the signal's reason on abort. */
@@ -61,6 +63,9 @@ export async function startChildServer(
   return {
     pid,
     ending: () => ending,
+    onEnd: (listener) => {
+      child.once("exit", listener);
+    },
     signal: (signal) => {
       child.kill(signal);
     },

@@ -1,8 +1,8 @@
 /**
  * A Redis of our own: never an unknown server that happens to listen somewhere.
  *
- * States: running ⇄ down (killed, died or stopped by a test; `restart` brings it back on the same address)
- * → stopped, for good. Each start proves by process id that the server which answers is the one started.
+ * States: running ⇄ down (killed or ended by its owner; `restart` brings it back on the same address)
+ * → stopped, for good. One that ends unasked is started again where the owner wants to be told of it. Each start proves by process id that the server which answers is the one started.
  *
  * With a data directory, its owner holds that directory's instance lock (instance-lock.ts): so a server
  * that an earlier owner left behind there belongs to nobody, and is stopped before the new one starts.
@@ -21,6 +21,7 @@ import { readServerRecord, removeServerRecord, writeServerRecord } from "./serve
 
 const STOP_GRACE_MS = 10_000;
 const POLL_MS = 20;
+const REVIVE_PAUSE_MS = 1_000;
 /** Redis cuts no corner on a big append-only file: while it says it is loading, we wait on. */
 const ANSWER_WITHIN_MS = 30_000;
 /** `sun_path` holds 108 bytes on Linux, 104 on macOS. */
@@ -38,8 +39,15 @@ export interface PrivateRedisOptions {
   readonly databases?: number;
   /** More of redis-server's own arguments, such as `--replicaof HOST PORT`. */
   readonly extraArguments?: readonly string[];
+  /** Start it again when it ends without being asked to: told each time, and when that did not work. */
+  readonly onUnexpectedEnd?: (event: RedisRevival) => void;
   readonly signal?: AbortSignal;
 }
+
+/** What became of a server that ended without being asked to. */
+export type RedisRevival =
+  | { readonly kind: "restarted"; readonly pid: number; readonly ending: string }
+  | { readonly kind: "still-down"; readonly ending: string; readonly error: unknown };
 
 /** A running private Redis; whoever starts it stops it. */
 export interface PrivateRedis {
@@ -62,46 +70,110 @@ export async function startPrivateRedis(
   options: PrivateRedisOptions,
   deps: { readonly clock: Clock },
 ): Promise<PrivateRedis> {
-  const signal = options.signal ?? new AbortController().signal;
   const place = await preparePlace(options);
-  const launch = (): Promise<ChildServer> => launchAndProve({ options, place, signal }, deps);
-  let server: ChildServer;
-  try {
-    await stopOrphan({ place, signal }, deps);
-    server = await launch();
-  } catch (error) {
-    await rm(place.directory, { recursive: true, force: true });
-    throw error;
-  }
-  const end = (): Promise<void> => server.stop({ signal: "SIGTERM", graceMs: STOP_GRACE_MS });
   const sweep = (): void => {
     rmSync(place.directory, { recursive: true, force: true });
   };
+  const keeper = createKeeper({ options, place }, deps);
+  try {
+    await stopOrphan({ place, signal: keeper.signal }, deps);
+    await keeper.start();
+  } catch (error) {
+    sweep();
+    throw error;
+  }
   process.once("exit", sweep);
 
   return {
     ...describeAddress(place),
     socketPath: place.socketPath,
     version: options.program.version,
-    pid: () => server.pid,
-    kill: async (sent) => {
-      server.signal(sent);
-      if (["SIGKILL", "SIGTERM", "SIGINT"].includes(sent)) await server.ended(signal);
-    },
+    pid: () => keeper.pid(),
+    kill: (signal) => keeper.kill(signal),
     restart: async ({ keepData }) => {
-      await end();
+      await keeper.end();
       if (!keepData) {
         await rm(join(place.data, "appendonlydir"), { recursive: true, force: true });
       }
-      server = await launch();
+      await keeper.start();
     },
     stop: async () => {
       process.off("exit", sweep);
-      await end();
+      await keeper.end();
       await removeServerRecord(place.recordFile);
       await rm(place.directory, { recursive: true, force: true });
     },
   };
+}
+
+/** Holds the current process of the server, and replaces it when it ends unasked. */
+interface Keeper {
+  readonly signal: AbortSignal;
+  pid(): number;
+  start(): Promise<void>;
+  end(): Promise<void>;
+  kill(signal: NodeJS.Signals): Promise<void>;
+}
+
+function createKeeper(
+  { options, place }: { readonly options: PrivateRedisOptions; readonly place: Place },
+  { clock }: { readonly clock: Clock },
+): Keeper {
+  const signal = options.signal ?? new AbortController().signal;
+  let server: ChildServer | undefined;
+  // Fresh for each start: aborted as soon as an end is wanted, so that nobody revives what is to be down.
+  let wanted = new AbortController();
+  let reviving: Promise<void> = Promise.resolve();
+
+  const launch = async (): Promise<void> => {
+    const within = AbortSignal.any([signal, wanted.signal]);
+    const launched = await launchAndProve({ options, place, signal: within }, { clock });
+    server = launched;
+    launched.onEnd(() => {
+      if (options.onUnexpectedEnd === undefined || within.aborted) return;
+      reviving = revive(options.onUnexpectedEnd, launched.ending() ?? "unknown");
+    });
+  };
+  const revive = async (tell: (event: RedisRevival) => void, ending: string): Promise<void> => {
+    const { signal: until } = wanted;
+    while (!isAborted(until)) {
+      try {
+        await launch();
+        tell({ kind: "restarted", pid: currentPid(), ending });
+        return;
+      } catch (error) {
+        if (isAborted(until)) return;
+        tell({ kind: "still-down", ending, error });
+        await clock.sleep(REVIVE_PAUSE_MS, until).catch(() => {});
+      }
+    }
+  };
+  const currentPid = (): number => server?.pid ?? 0;
+
+  return {
+    signal,
+    pid: currentPid,
+    start: () => {
+      wanted = new AbortController();
+      return launch();
+    },
+    end: async () => {
+      wanted.abort();
+      await reviving;
+      await server?.stop({ signal: "SIGTERM", graceMs: STOP_GRACE_MS });
+    },
+    kill: async (sent) => {
+      const isFatal = ["SIGKILL", "SIGTERM", "SIGINT"].includes(sent);
+      if (isFatal) wanted.abort();
+      server?.signal(sent);
+      if (isFatal) await server?.ended(signal);
+    },
+  };
+}
+
+/** A function, because a check of the property would be taken to hold across an await. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
 }
 
 interface Place {

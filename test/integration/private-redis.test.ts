@@ -11,6 +11,7 @@ import {
   startPrivateRedis,
   type PrivateRedis,
   type PrivateRedisOptions,
+  type RedisRevival,
 } from "../../src/embedded/redis-server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -137,4 +138,28 @@ test("a Redis left behind by a killed parent is ended, at the latest by the next
 
   expect(next.pid()).not.toBe(redisPid);
   expect(await identifyProcess(redisPid)).toBeUndefined();
+});
+
+test("a server that dies unasked is started again with its data; one that is killed by its owner is not", async () => {
+  const events: RedisRevival[] = [];
+  const server = await start({
+    persistent: true,
+    onUnexpectedEnd: (event) => {
+      events.push(event);
+    },
+  });
+  await withClient(server, (client) => client.set("kept", "yes"));
+  const before = server.pid();
+
+  process.kill(before, "SIGKILL");
+  await expect.poll(() => events, { timeout: 10_000 }).toHaveLength(1);
+
+  expect(events).toEqual([{ kind: "restarted", pid: server.pid(), ending: "signal SIGKILL" }]);
+  expect(server.pid()).not.toBe(before);
+  expect(await withClient(server, (client) => client.get("kept"))).toBe("yes");
+
+  await server.kill("SIGKILL");
+  expect(await identifyProcess(server.pid())).toBeUndefined();
+  await server.restart({ keepData: true });
+  expect(events).toHaveLength(1);
 });
