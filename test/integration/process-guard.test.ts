@@ -1,5 +1,8 @@
 import { spawn } from "node:child_process";
 import { expect, test } from "vitest";
+import { systemClock } from "../../src/core/clock.ts";
+import { createLogger } from "../../src/observability/logger.ts";
+import { installProcessGuard } from "../../src/observability/process-guard.ts";
 
 const source = (name: string): string =>
   JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
@@ -87,4 +90,22 @@ test("a drain that fails still ends the process with 1", async () => {
   });
   expect(code).toBe(1);
   expect(messages(lines)).toContain("Draining failed");
+});
+
+test("the guard can be taken away, and leaves no listener behind", () => {
+  const count = (): number =>
+    process.listenerCount("uncaughtException") + process.listenerCount("unhandledRejection");
+  const before = count();
+  const remove = installProcessGuard(
+    { deadlineMs: 1 },
+    {
+      logger: createLogger({ level: "silent", format: "json" }, { write: () => {} }),
+      clock: systemClock,
+      drain: () => Promise.resolve(),
+      exit: () => {},
+    },
+  );
+  expect(count()).toBe(before + 2);
+  remove();
+  expect(count()).toBe(before);
 });
