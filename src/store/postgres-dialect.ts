@@ -5,6 +5,9 @@ import type { Dialect } from "./database.ts";
 const LOCK_SPACE = 0x62616c6c;
 const LOCKS = { migrate: 1, claim: 2 } as const;
 
+// With the keys' own collation, or their index would not serve.
+const TYPES = { text: 'text collate "C"', bigint: "bigint" } as const;
+
 /** What Postgres does its own way. */
 export const postgresDialect: Dialect = {
   name: "postgres",
@@ -16,7 +19,7 @@ export const postgresDialect: Dialect = {
   },
   rowsFrom(rows, columns) {
     const shape = Object.entries(columns).map(
-      ([name, type]) => sql`${sql.ref(name)} ${sql.raw(type)}`,
+      ([name, type]) => sql`${sql.ref(name)} ${sql.raw(TYPES[type])}`,
     );
     return sql`json_to_recordset(${JSON.stringify(rows)}::json) as r(${sql.join(shape)})`;
   },

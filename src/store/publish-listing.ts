@@ -81,17 +81,22 @@ async function applyFirstListing({ trx, held }: Place): Promise<PublishedChanges
   return { ...NO_CHANGES, inserted: count };
 }
 
+/*
+ * Lookups are scalar subqueries on purpose: both databases then take one index step a row. Written
+ * as joins, Postgres, which knows little of a calendar just filled, read the whole calendar for each.
+ */
+
 /** Compare and copy inside the database. What is deleted first decides which exceptions may stay. */
 async function mergeStaged({ trx, held }: Place, kind: RefreshKind): Promise<PublishedChanges> {
   const { number } = held;
   const staged = await countStaged(trx, number);
   let deleted = 0;
-  if (staged.deletions > 0) deleted += await deleteEvents(trx, number, isDeleted(number));
+  if (staged.deletions > 0) deleted += await deleteCancelled(trx, number);
   if (kind === "full") deleted += await deleteEvents(trx, number, isAbsent);
   const living = await upsert(trx, number, sql`s.status is distinct from 'cancelled'`);
   let hidden: Upserts = { inserted: 0, updated: 0 };
   if (staged.hides > 0) {
-    deleted += await deleteEvents(trx, number, isHiddenOfNoSeries(number));
+    deleted += await deleteHiddenOfNoSeries(trx, number);
     hidden = await upsert(trx, number, sql`s.status = 'cancelled' and ${hasSeries("s")}`);
   }
   if (staged.total > 0 || kind === "full") deleted += await deleteUnhiddenTombstones(trx, number);
@@ -120,30 +125,58 @@ async function countStaged(trx: Trx, number: number): Promise<StagedCounts> {
   return rows[0] ?? { total: 0, deletions: 0, hides: 0 };
 }
 
-/** A cancelled event, or an exception of one that this listing does not hold uncancelled. */
-function isDeleted(number: number): RawBuilder<unknown> {
-  const deletions = sql`(select event_key from staged_events
-    where calendar_number = ${number} and status = 'cancelled' and recurring_event_key is null)`;
-  return sql`event_key in ${deletions} or (recurring_event_key in ${deletions} and not exists (
-    select 1 from staged_events as s
+/** Cancelled events, and the exceptions of such that this listing does not hold uncancelled. */
+async function deleteCancelled(trx: Trx, number: number): Promise<number> {
+  const isHeld = sql`exists (select 1 from staged_events as s
     where s.calendar_number = ${number} and s.event_key = events.event_key
-      and s.status is distinct from 'cancelled'))`;
+      and s.status is distinct from 'cancelled')`;
+  const isDeletion = sql`status = 'cancelled' and recurring_event_key is null`;
+  let deleted = 0;
+  for (const keys of await stagedKeys(trx, number, isDeletion)) {
+    deleted += await deleteEvents(trx, number, sql`event_key in (${keys})`);
+    const isException = sql`recurring_event_key in (${keys}) and not ${isHeld}`;
+    deleted += await deleteEvents(trx, number, isException);
+  }
+  return deleted;
 }
 
-const isAbsent = sql`not exists (select 1 from staged_events as s
-  where s.calendar_number = events.calendar_number and s.event_key = events.event_key)`;
-
-function isHiddenOfNoSeries(number: number): RawBuilder<unknown> {
-  return sql`event_key in (select event_key from staged_events as s
-    where s.calendar_number = ${number} and s.status = 'cancelled'
-      and s.recurring_event_key is not null and not ${hasSeries("s")})`;
+async function deleteHiddenOfNoSeries(trx: Trx, number: number): Promise<number> {
+  const hidesNothing = sql`status = 'cancelled' and recurring_event_key is not null
+    and not ${hasSeries("s")}`;
+  let deleted = 0;
+  for (const keys of await stagedKeys(trx, number, hidesNothing)) {
+    deleted += await deleteEvents(trx, number, sql`event_key in (${keys})`);
+  }
+  return deleted;
 }
+
+/** The staged keys of a condition over `s`, as lists short enough for one statement. */
+async function stagedKeys(
+  trx: Trx,
+  number: number,
+  condition: RawBuilder<unknown>,
+): Promise<readonly RawBuilder<unknown>[]> {
+  const { rows } = await sql<{ event_key: string }>`
+    select event_key from staged_events as s
+    where calendar_number = ${number} and ${condition}`.execute(trx);
+  const lists: RawBuilder<unknown>[] = [];
+  for (let from = 0; from < rows.length; from += KEYS_PER_STATEMENT) {
+    const keys = rows.slice(from, from + KEYS_PER_STATEMENT).map((row) => sql`${row.event_key}`);
+    lists.push(sql.join(keys));
+  }
+  return lists;
+}
+
+const KEYS_PER_STATEMENT = 200;
+
+const isAbsent = sql`(select 1 from staged_events as s
+  where s.calendar_number = events.calendar_number and s.event_key = events.event_key) is null`;
 
 /** The series that a row belongs to is stored and recurs. */
 function hasSeries(table: "s" | "events"): RawBuilder<unknown> {
-  return sql`exists (select 1 from events as master
+  return sql`coalesce((select master.kind from events as master
     where master.calendar_number = ${sql.ref(`${table}.calendar_number`)}
-      and master.event_key = ${sql.ref(`${table}.recurring_event_key`)} and master.kind = 'master')`;
+      and master.event_key = ${sql.ref(`${table}.recurring_event_key`)}), '') = 'master'`;
 }
 
 /** A cancelled exception hides an instance of a living series; without one it is a deletion. */
@@ -167,10 +200,13 @@ type Upserts = Pick<PublishedChanges, "inserted" | "updated">;
 async function upsert(trx: Trx, number: number, condition: RawBuilder<unknown>): Promise<Upserts> {
   // A body is staged where the version differs or there is none; then the bodies are compared.
   const { rows } = await sql<{ updated: number }>`
-    select count(*) as updated from staged_events as s
-    join events as e on e.calendar_number = s.calendar_number and e.event_key = s.event_key
-    where s.calendar_number = ${number} and s.raw is not null and ${condition}
-      and (s.version is distinct from e.version or s.raw <> e.raw)`.execute(trx);
+    select count((
+      select 1 from events as e
+      where e.calendar_number = s.calendar_number and e.event_key = s.event_key
+        and (s.version is distinct from e.version or s.raw <> e.raw)
+    )) as updated
+    from staged_events as s
+    where s.calendar_number = ${number} and s.raw is not null and ${condition}`.execute(trx);
   const result = await sql`
     insert into events (calendar_number, ${EVENT_COLUMNS}, raw)
     select s.calendar_number, ${columnsOf("s")}, s.raw from staged_events as s

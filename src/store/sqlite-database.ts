@@ -1,5 +1,12 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { Kysely, SqliteDialect, SqliteDriver, sql, type SqliteDatabase } from "kysely";
+import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promises";
+import {
+  Kysely,
+  SqliteDialect,
+  SqliteDriver,
+  sql,
+  type DatabaseConnection,
+  type SqliteDatabase,
+} from "kysely";
 import { StoreUnavailable } from "../core/refusal.ts";
 import type { Database } from "./database.ts";
 import { openNodeSqlite } from "./node-sqlite.ts";
@@ -22,6 +29,8 @@ const WRITE_DEADLINE_MS = 5_000;
 const POLITE_FOR_MS = 1_000;
 const POLITE_AFTER_MS = 10;
 const POLITE_GAP_MS = 3;
+/** Longer than this no run of statements keeps the event loop to itself. */
+const BREATH_EVERY_MS = 10;
 
 /** Open the file, creating it where there is none. */
 export function openSqliteDatabase(path: string): Database {
@@ -101,11 +110,35 @@ function dialectOver(database: SqliteDatabase, begin: Begin): SqliteDialect {
   const dialect = new SqliteDialect({ database });
   dialect.createDriver = () => {
     const driver = new SqliteDriver({ database });
+    const acquire = driver.acquireConnection.bind(driver);
+    driver.acquireConnection = async () => breathing(await acquire());
     driver.beginTransaction = (connection) =>
       begin((statement) => connection.executeQuery(sql.raw(statement).compile(compiler)));
     return driver;
   };
   return dialect;
+}
+
+const withBreath = new WeakSet<DatabaseConnection>();
+let lastBreathMs = 0;
+
+/**
+ * Statements run on the event loop's own thread, and promises alone never let it go: between two of
+ * them it gets a turn whenever it has had none for a while.
+ */
+function breathing(connection: DatabaseConnection): DatabaseConnection {
+  if (withBreath.has(connection)) return connection;
+  withBreath.add(connection);
+  const execute = connection.executeQuery.bind(connection);
+  connection.executeQuery = async (...query) => {
+    const nowMs = performance.now();
+    if (nowMs - lastBreathMs > BREATH_EVERY_MS) {
+      await nextTurn();
+      lastBreathMs = performance.now();
+    }
+    return execute(...query);
+  };
+  return connection;
 }
 
 const compiler = new Kysely<Tables>({

@@ -164,10 +164,11 @@ export async function writeRows(
     : sql`
         insert into staged_events (calendar_number, ${EVENT_COLUMNS}, raw)
         select ${held.number}, ${columnsOf("r")},
-          case when e.version = r.version then null else r.raw end
-        from ${source}
-        left join events as e on e.calendar_number = ${held.number} and e.event_key = r.event_key
-        where true
+          case when r.version = (
+            select e.version from events as e
+            where e.calendar_number = ${held.number} and e.event_key = r.event_key
+          ) then null else r.raw end
+        from ${source} where true
         on conflict (calendar_number, event_key) do update set ${TAKE_NEW}, raw = excluded.raw
       `.execute(trx));
 }

@@ -158,7 +158,17 @@ function events(dialect: Dialect): RawBuilder<unknown>[] {
     sql`create index events_of_series on events (calendar_number, recurring_event_key)
       where recurring_event_key is not null`,
     sql`create index events_cancelled on events (calendar_number) where status = 'cancelled'`,
+    ...steadyPlans(dialect),
   ];
+}
+
+// A calendar just filled is not in Postgres' statistics, which then promise one row of it, and a
+// lookup by key reads the whole calendar. Without statistics its guess is a share of the table.
+function steadyPlans(dialect: Dialect): RawBuilder<unknown>[] {
+  if (dialect.name !== "postgres") return [];
+  return ["events", "staged_events"].map(
+    (table) => sql`alter table ${sql.table(table)} alter column calendar_number set statistics 0`,
+  );
 }
 
 function records(dialect: Dialect): RawBuilder<unknown>[] {
