@@ -21,10 +21,12 @@ export type Operation =
 /** One authenticated call, as its handler sees it. */
 export interface ApiCall {
   readonly operation: Operation;
-  /** As the path says it, decoded once; `primary` is not resolved yet. */
+  /** Decoded once; `primary` is the account's own. */
   readonly calendarId: string;
   readonly eventId: string;
   readonly query: URLSearchParams;
+  /** The query as it came: part of what a list's etag stands for. */
+  readonly queryText: string;
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
   readonly body: string;
@@ -66,8 +68,7 @@ export function isAtLeast(role: AccessRole, needed: AccessRole): boolean {
 
 /** The calendar a call names; 404 when it is unknown to this account, 403 when the role is too low. */
 export function requireCalendar(call: ApiCall, context: ApiContext, needed: AccessRole): Calendar {
-  const id = call.calendarId === "primary" ? call.account.email : call.calendarId;
-  const calendar = context.world.calendars.get(id);
+  const calendar = context.world.calendars.get(call.calendarId);
   const role = calendar ? roleOf(call.account, calendar) : "none";
   if (!calendar || role === "none") throw notFound();
   if (!isAtLeast(role, needed)) throw accessRequired(needed);

@@ -41,7 +41,7 @@ export function listCalendars(call: ApiCall, context: ApiContext): ApiAnswer {
   const isSyncable = !query.has("minAccessRole");
   const page = {
     kind: "calendar#calendarList",
-    etag: `"p${checksum(account.email, `${account.list.revision()}${query.toString()}`)}"`,
+    etag: `"p${checksum(account.email, `${account.list.revision()}${call.queryText}`)}"`,
     ...(nextOrdinal === undefined
       ? isSyncable && { nextSyncToken: writeSync(tokens, position, { account, context }) }
       : { nextPageToken: tokens.writePage({ ...position, nextOrdinal }) }),
@@ -52,8 +52,7 @@ export function listCalendars(call: ApiCall, context: ApiContext): ApiAnswer {
 
 /** `calendarList.get`. */
 export function getListedCalendar(call: ApiCall, context: ApiContext): ApiAnswer {
-  const id = call.calendarId === "primary" ? call.account.email : call.calendarId;
-  const listed = call.account.listedById.get(id);
+  const listed = call.account.listedById.get(call.calendarId);
   if (!listed || listed.isDeleted) throw notFound();
   const entry = entryOf(call.account, listed, context);
   return answerConditionally(call, answerWith(call, entry, entry.etag ?? ""));

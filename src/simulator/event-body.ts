@@ -36,7 +36,7 @@ export function normalizeEvent(event: EventResource, calendar: Calendar): EventR
   const start = normalizeMoment(event.start, "start", calendar);
   const end = normalizeMoment(event.end, "end", calendar);
   requireOrder({ start, end }, calendar);
-  const recurrence = readRecurrence(event, start);
+  const recurrence = readRecurrence(event);
   const attendees = event.attendees?.map((attendee) => ({
     ...attendee,
     responseStatus: attendee.responseStatus ?? "needsAction",
@@ -106,7 +106,7 @@ function requireOrder(
   });
 }
 
-function readRecurrence(event: EventResource, start: EventDateTime): readonly string[] & string[] {
+function readRecurrence(event: EventResource): readonly string[] & string[] {
   const lines = event.recurrence ?? [];
   if (lines.length === 0) return [];
   if (typeof event.recurringEventId === "string") {
@@ -114,9 +114,6 @@ function readRecurrence(event: EventResource, start: EventDateTime): readonly st
   }
   const problem = recurrenceProblem(lines);
   if (problem !== undefined) throw badRequest(problem);
-  if (start.dateTime !== undefined && typeof start.timeZone !== "string") {
-    throw badRequest("Missing time zone definition for start time.", "required");
-  }
   return lines;
 }
 

@@ -6,6 +6,7 @@ export interface Exchange {
   readonly response: ServerResponse;
   readonly path: string;
   readonly query: URLSearchParams;
+  readonly queryText: string;
 }
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
@@ -20,6 +21,7 @@ export function openExchange(request: IncomingMessage, response: ServerResponse)
     response,
     path: mark < 0 ? target : target.slice(0, mark),
     query: mark < 0 ? NO_QUERY : new URLSearchParams(target.slice(mark + 1)),
+    queryText: mark < 0 ? "" : target.slice(mark + 1),
   };
 }
 

@@ -16,7 +16,7 @@ export interface EventPage {
 export function listEnvelope(call: ApiCall, calendar: Calendar, page: EventPage): ApiAnswer {
   const role = roleOf(call.account, calendar);
   const revision = calendar.events.revision();
-  const etag = `"p${revision.toString(36)}${checksum(calendar.id, `${role}${call.query.toString()}`)}"`;
+  const etag = `"p${revision.toString(36)}${checksum(calendar.id, `${role}${call.queryText}`)}"`;
   const envelope = {
     kind: "calendar#events",
     etag,

@@ -1,7 +1,7 @@
 import type { ErrorDetail } from "./google-error.ts";
 import { createSlidingWindow } from "./sliding-window.ts";
 import type { SlidingWindow } from "./sliding-window.ts";
-import { utcToWallMs } from "./zone-time.ts";
+import { utcToWallMs, wallToUtcMs } from "./zone-time.ts";
 
 /** Google's limits, as this simulator should keep them. Undefined: no limit. */
 export interface QuotaLimits {
@@ -24,7 +24,8 @@ export interface QuotaLimits {
 /** No limits: what in-process tests get unless they ask. */
 export const UNLIMITED: QuotaLimits = {
   windowSeconds: 60,
-  weights: {},
+  // Documented: a PATCH costs three.
+  weights: { "events.patch": 3 },
   countsRejected: true,
   rejectionStatus: 403,
   userReason: "rateLimitExceeded",
@@ -63,7 +64,7 @@ const DAY_MS = 86_400_000;
 export function createQuota(options: QuotaLimits): Quota {
   let limits = options;
   let windows = new Map<string, SlidingWindow>();
-  const days = new Map<string, { day: number; count: number }>();
+  const days = new Map<string, DayCount>();
 
   const windowOf = (key: string): SlidingWindow => {
     let window = windows.get(key);
@@ -73,15 +74,15 @@ export function createQuota(options: QuotaLimits): Quota {
     }
     return window;
   };
-  const dayOf = (project: string, atMs: number): { day: number; count: number } => {
-    const day = Math.floor(utcToWallMs(atMs, limits.dayTimeZone) / DAY_MS);
+  const dayOf = (project: string, atMs: number): DayCount => {
     let count = days.get(project);
-    if (count?.day !== day) {
-      count = { day, count: 0 };
+    if (!count || atMs >= count.untilMs) {
+      count = { untilMs: endOfDay(atMs, limits.dayTimeZone), count: 0 };
       days.set(project, count);
     }
     return count;
   };
+
   return {
     admit({ project, quotaUser, operation, atMs }) {
       if (!isLimited(limits)) return undefined;
@@ -115,6 +116,16 @@ export function createQuota(options: QuotaLimits): Quota {
       day: limits.perDay === undefined ? 0 : dayOf(project, nowMs).count,
     }),
   };
+}
+
+interface DayCount {
+  readonly untilMs: number;
+  count: number;
+}
+
+function endOfDay(atMs: number, zone: string): number {
+  const day = Math.floor(utcToWallMs(atMs, zone) / DAY_MS);
+  return wallToUtcMs((day + 1) * DAY_MS, zone);
 }
 
 /** Which limit these totals, the new request included, would pass. */

@@ -70,7 +70,7 @@ function expandRule(text: string, span: EventSpan, untilMs: number): number[] {
   const starts: number[] = [];
   let iterator: ICAL.RecurIterator;
   try {
-    const rule = ICAL.Recur.fromString(withWallUntil(text, span));
+    const rule = ICAL.Recur.fromString(withExplicitDay(withWallUntil(text, span), span));
     iterator = rule.iterator(timeOf(utcToWallMs(span.startMs, span.zone)));
   } catch {
     return starts;
@@ -100,6 +100,16 @@ function nextOf(iterator: ICAL.RecurIterator): ICAL.Time | null {
 
 function timeOf(wallMs: number): ICAL.Time {
   return ICAL.Time.fromDateTimeString(new Date(wallMs).toISOString().slice(0, 19));
+}
+
+/** A day that a month or year lacks is skipped (RFC 5545), but ical.js only does so when the rule names the day. */
+function withExplicitDay(rule: string, span: EventSpan): string {
+  if (/;BY(?!SETPOS)/i.test(rule)) return rule;
+  const start = new Date(utcToWallMs(span.startMs, span.zone));
+  const day = `BYMONTHDAY=${start.getUTCDate()}`;
+  if (/FREQ=MONTHLY/i.test(rule)) return `${rule};${day}`;
+  if (/FREQ=YEARLY/i.test(rule)) return `${rule};BYMONTH=${start.getUTCMonth() + 1};${day}`;
+  return rule;
 }
 
 /** The rule runs on the wall clock, so its UNTIL must, too; a date means the whole day. */

@@ -47,8 +47,8 @@ export function createApiHandler(
   return (exchange) => {
     const atMs = deps.world.nowMs();
     const { request, response } = exchange;
-    const route = matchRoute(request.method ?? "", exchange.path);
     const caller = deps.tokens.check(bearerOf(exchange), atMs);
+    const route = resolvePrimary(matchRoute(request.method ?? "", exchange.path), caller);
     const quotaUser = caller ? quotaUserOf(caller, exchange.query) : "";
     const project = caller?.project ?? options.project;
     deps.log.arrive({ atMs, project, quotaUser });
@@ -188,6 +188,7 @@ function callOf(incoming: Incoming, body: string, wantsEmptyPage: boolean): ApiC
   return {
     ...incoming.route,
     query: incoming.exchange.query,
+    queryText: incoming.exchange.queryText,
     ifMatch: headers["if-match"],
     ifNoneMatch: headers["if-none-match"],
     body,
@@ -202,6 +203,11 @@ function bearerOf({ request, query }: Exchange): string {
   return query.get("access_token") ?? query.get("oauth_token") ?? "";
 }
 
+function resolvePrimary(route: Route | undefined, caller: Caller | undefined): Route | undefined {
+  if (route?.calendarId !== "primary" || !caller) return route;
+  return { ...route, calendarId: caller.account.email };
+}
+
 /** Only a service account's requests are charged to the `quotaUser` they name. */
 function quotaUserOf(caller: Caller, query: URLSearchParams): string {
   const isServiceAccount = caller.chargedUser !== caller.account.sub;
@@ -213,7 +219,6 @@ function killTokens(call: ApiCall, world: World): void {
     call.account.listTokenEpoch += 1;
     return;
   }
-  const id = call.calendarId === "primary" ? call.account.email : call.calendarId;
-  const calendar = world.calendars.get(id);
+  const calendar = world.calendars.get(call.calendarId);
   if (calendar) calendar.tokenEpoch += 1;
 }
