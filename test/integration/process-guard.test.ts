@@ -43,6 +43,9 @@ async function runGuarded(program: {
   return { code: exitCode, lines };
 }
 
+const countListeners = (): number =>
+  process.listenerCount("uncaughtException") + process.listenerCount("unhandledRejection");
+
 const messages = (lines: readonly Record<string, unknown>[]): unknown[] =>
   lines.map(({ message }) => message);
 
@@ -93,9 +96,7 @@ test("a drain that fails still ends the process with 1", async () => {
 });
 
 test("the guard can be taken away, and leaves no listener behind", () => {
-  const count = (): number =>
-    process.listenerCount("uncaughtException") + process.listenerCount("unhandledRejection");
-  const before = count();
+  const before = countListeners();
   const remove = installProcessGuard(
     { deadlineMs: 1 },
     {
@@ -105,7 +106,7 @@ test("the guard can be taken away, and leaves no listener behind", () => {
       exit: () => {},
     },
   );
-  expect(count()).toBe(before + 2);
+  expect(countListeners()).toBe(before + 2);
   remove();
-  expect(count()).toBe(before);
+  expect(countListeners()).toBe(before);
 });
