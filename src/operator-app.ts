@@ -16,20 +16,27 @@ import type { Migrations } from "./store/migrations.ts";
 import { openMigrations, openStore, type Store } from "./store/open-store.ts";
 import { createVault } from "./store/vault.ts";
 
-/** Open the configuration's database. Only who runs a service of its own makes or migrates one. */
 /** Open the database that the configuration names. Only `start` makes the schema of an empty one. */
 export async function openAppStore(
   config: Config,
   deps: { readonly clock: Clock },
   options: { readonly migrateWhenEmpty: boolean } = { migrateWhenEmpty: false },
 ): Promise<Store> {
-  await mkdir(config.dataDirectory, { recursive: true });
-  const keys =
-    config.encryptionKeys ?? (await loadOrCreateKeyFile(join(config.dataDirectory, "keys")));
+  if (options.migrateWhenEmpty && config.database.kind === "sqlite") {
+    await mkdir(dirname(config.database.path), { recursive: true });
+  }
+  const keys = config.encryptionKeys ?? (await readOwnKeys(config.dataDirectory));
   return openStore(
     { url: databaseUrl(config), mirror: config.mirror, ...options },
     { clock: deps.clock, vault: createVault(keys) },
   );
+}
+
+async function readOwnKeys(
+  dataDirectory: string,
+): Promise<Awaited<ReturnType<typeof loadOrCreateKeyFile>>> {
+  await mkdir(dataDirectory, { recursive: true });
+  return loadOrCreateKeyFile(join(dataDirectory, "keys"));
 }
 
 /** What `ballast migrate` works on: a database whatever its schema is. */
@@ -80,7 +87,7 @@ function portsOf(config: Config, clock: Clock): AskingPorts {
   return {
     readSchema: () => readSchema(config, clock),
     readRedis: async (signal) =>
-      config.redisUrl === undefined ? "none" : readRedis(config.redisUrl, signal),
+      config.redisUrl === undefined ? "none" : askRedis(config.redisUrl, signal),
     askTokenEndpoint: async (signal) =>
       config.google.client === undefined
         ? "none"
@@ -102,7 +109,8 @@ async function readSchema(
   }
 }
 
-async function readRedis(
+/** Which Redis answers under an address; rejects with the reason when none does. */
+export async function askRedis(
   address: string,
   signal: AbortSignal,
 ): Promise<{ readonly version: string; readonly evictionPolicy: string }> {

@@ -43,6 +43,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   drainsItself: () => {
     drainsItself = true;
   },
+  exit: (code) => process.exit(code),
 });
 setTimeout(() => {
   if (process.stdout.writableLength === 0) process.exit();

@@ -13,6 +13,8 @@ export interface CommandContext {
   readonly interrupted: AbortSignal;
   /** Say that this command ends what it started by itself; else it is cut off soon after Ctrl-C. */
   readonly drainsItself: () => void;
+  /** End the process at once; for the guard of last resort. */
+  readonly exit: (code: number) => void;
 }
 
 /** Adds one command (with its subcommands) to the program. */

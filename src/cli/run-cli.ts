@@ -6,7 +6,9 @@ import { addDoctorCommand } from "./commands/doctor.ts";
 import { addEventsCommand } from "./commands/events.ts";
 import { addMigrateCommand } from "./commands/migrate.ts";
 import { addRefreshCommand } from "./commands/refresh.ts";
+import { addServeCommands } from "./commands/serve.ts";
 import { addSimulateCommand } from "./commands/simulate.ts";
+import { addStartCommand } from "./commands/start.ts";
 import { addStatusCommand } from "./commands/status.ts";
 import { exitCodes, type AddCommand, type CommandContext } from "./command-context.ts";
 import { explainError } from "./explain-error.ts";
@@ -14,6 +16,7 @@ import { EXIT, type ExitCode } from "./exit-codes.ts";
 
 /** In the order in which `--help` lists them: the way of a new user. */
 const COMMANDS: readonly AddCommand[] = [
+  addStartCommand,
   addConnectCommand,
   addCalendarsCommand,
   addEventsCommand,
@@ -22,6 +25,7 @@ const COMMANDS: readonly AddCommand[] = [
   addDoctorCommand,
   addMigrateCommand,
   addConfigCommand,
+  addServeCommands,
   addSimulateCommand,
 ];
 
