@@ -33,17 +33,13 @@ export async function requestToken(
   client: OAuthClient,
   via: TokenRequestOptions & { readonly fetch: typeof fetch },
 ): Promise<IssuedToken> {
+  const checked = { tokenUrl: via.tokenUrl, fetch: checkTokens(via.fetch) };
   const credentials =
     grant.kind === "refresh-token"
-      ? await refresh(grant.refreshToken, client, via)
-      : await assert(grant, via);
+      ? await refresh(grant.refreshToken, client, checked)
+      : await assert(grant, checked);
   const { access_token: accessToken, expiry_date: expiryDate, refresh_token: issued } = credentials;
-  if (typeof accessToken !== "string" || accessToken === "") {
-    throw new CallFailed(
-      { kind: "malformed-response", detail: "the token answer holds no access token" },
-      { operation: "oauth.token" },
-    );
-  }
+  if (typeof accessToken !== "string") throw malformed("the token answer holds no access token");
   const lifetimeMs =
     typeof expiryDate === "number" && Number.isFinite(expiryDate)
       ? expiryDate - Date.now()
@@ -54,6 +50,37 @@ export async function requestToken(
     lifetimeMs,
     newRefreshToken: isNew && issued !== grant.refreshToken ? issued : undefined,
   };
+}
+
+/**
+ * Lets only a token answer through to the library: on anything else under 200 it fails with a TypeError
+ * whose message quotes the body, and half a body may hold a whole token.
+ */
+function checkTokens(send: typeof fetch): typeof fetch {
+  return async (input, init) => {
+    const response = await send(input, init);
+    if (!response.ok) return response;
+    const text = await response.text();
+    if (!holdsAccessToken(text)) throw malformed("the token answer holds no access token");
+    return new Response(text, {
+      status: response.status,
+      headers: { "content-type": "application/json" },
+    });
+  };
+}
+
+function holdsAccessToken(text: string): boolean {
+  try {
+    const body: unknown = JSON.parse(text);
+    if (typeof body !== "object" || body === null || !("access_token" in body)) return false;
+    return typeof body.access_token === "string" && body.access_token !== "";
+  } catch {
+    return false;
+  }
+}
+
+function malformed(detail: string): CallFailed {
+  return new CallFailed({ kind: "malformed-response", detail }, { operation: "oauth.token" });
 }
 
 async function refresh(
