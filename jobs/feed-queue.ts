@@ -1,6 +1,7 @@
 import type { AccountStore } from "../src/core/account-store.ts";
 import type { CalendarStore } from "../src/core/calendar-store.ts";
-import { epochMs, type Clock } from "../src/core/clock.ts";
+import type { Clock } from "../src/core/clock.ts";
+import { REQUEST_CLASSES } from "../src/core/request.ts";
 import type { WorkQueue } from "../src/queue/work-queue.ts";
 import { discoverCalendars } from "./discover-calendars.ts";
 import { refreshCalendar } from "./refresh-calendar.ts";
@@ -21,67 +22,55 @@ export interface FeedDeps {
   readonly clock: Clock;
 }
 
-/** One look of the claimer: move due rows into the queue, up to its depth. Returns how many. */
+/** One look of the claimer: move due rows into the queues, up to their depth. Returns how many. */
 export function createFeed(options: FeedOptions, deps: FeedDeps): () => Promise<number> {
   return async () => {
     // Asked first: a Redis that cannot be asked must not hide claimed rows for `queuedForMs`.
-    const waiting = await deps.queue.waiting("background");
-    const limit = options.queueDepth - waiting;
-    if (limit <= 0) return 0;
-
-    const now = deps.clock.now();
-    const discoveries = await deps.accounts.claimDueDiscoveries({
-      now,
-      limit,
-      queuedForMs: options.queuedForMs,
+    const [interactive, background] = await Promise.all([
+      deps.queue.waiting("interactive"),
+      deps.queue.waiting("background"),
+    ]);
+    // A person's refresh has a queue of its own: neither a full background queue nor K holds it back.
+    const urgent = await feedCalendars(deps, {
+      ...options,
+      classes: ["interactive"],
+      limit: options.queueDepth - interactive,
+      perTenant: options.queueDepth,
     });
-    for (const { accountId } of discoveries) {
-      await deps.queue.add(discoverCalendars, { accountId, class: "poll" });
-    }
-    if (discoveries.length >= limit) return discoveries.length;
-
-    const calendars = await deps.calendars.claimDue({
-      now,
-      limit: limit - discoveries.length,
-      perTenant: options.perTenant,
-      queuedForMs: options.queuedForMs,
+    const discovered = await feedDiscoveries(deps, {
+      ...options,
+      limit: options.queueDepth - background,
     });
-    for (const { calendarId, class: requestClass } of calendars) {
-      await deps.queue.add(refreshCalendar, { calendarId, class: requestClass });
-    }
-    return discoveries.length + calendars.length;
+    const refreshed = await feedCalendars(deps, {
+      ...options,
+      classes: BACKGROUND_CLASSES,
+      limit: options.queueDepth - background - discovered,
+    });
+    return urgent + discovered + refreshed;
   };
 }
 
-/**
- * Ask for a refresh on behalf of a person: the mark first (it alone counts, I6), then the queue, so
- * that it need not wait for the claimer's next look. A queue that cannot be asked costs that wait only.
- */
-export function createRefreshNow(
-  options: Pick<FeedOptions, "queuedForMs">,
-  deps: Pick<FeedDeps, "calendars" | "queue" | "clock"> & {
-    readonly onError: (error: unknown) => void;
-  },
-): (
-  calendarId: Parameters<CalendarStore["request"]>[0],
-  mode: "incremental" | "full",
-) => ReturnType<CalendarStore["request"]> {
-  return async (calendarId, mode) => {
-    const now = deps.clock.now();
-    const marked = await deps.calendars.request(calendarId, {
-      class: "interactive",
-      dueAt: now,
-      mode,
-    });
-    if (marked !== "marked") return marked;
-    // Before the job can run: its end clears the mark, and a mark set after it would hide the row.
-    await deps.calendars.markQueued(calendarId, epochMs(now + options.queuedForMs));
-    try {
-      await deps.queue.add(refreshCalendar, { calendarId, class: "interactive" });
-    } catch (error) {
-      deps.onError(error);
-      await deps.calendars.markQueued(calendarId, now);
-    }
-    return marked;
-  };
+const BACKGROUND_CLASSES = REQUEST_CLASSES.filter((one) => one !== "interactive");
+
+type Claim = Omit<Parameters<CalendarStore["claimDue"]>[0], "now">;
+
+async function feedCalendars(deps: FeedDeps, claim: Claim): Promise<number> {
+  if (claim.limit <= 0) return 0;
+  const claimed = await deps.calendars.claimDue({ ...claim, now: deps.clock.now() });
+  for (const { calendarId, class: requestClass } of claimed) {
+    await deps.queue.add(refreshCalendar, { calendarId, class: requestClass });
+  }
+  return claimed.length;
+}
+
+async function feedDiscoveries(
+  deps: FeedDeps,
+  claim: Pick<Claim, "limit" | "queuedForMs">,
+): Promise<number> {
+  if (claim.limit <= 0) return 0;
+  const claimed = await deps.accounts.claimDueDiscoveries({ ...claim, now: deps.clock.now() });
+  for (const { accountId } of claimed) {
+    await deps.queue.add(discoverCalendars, { accountId, class: "poll" });
+  }
+  return claimed.length;
 }

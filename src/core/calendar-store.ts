@@ -81,6 +81,8 @@ export interface ClaimQuery {
   /** K: at most this many of one tenant queued at once, those already queued counted. */
   readonly perTenant: number;
   readonly queuedForMs: number;
+  /** Only these classes; all of them unless given. */
+  readonly classes?: readonly RequestClass[];
 }
 
 /** Calendars, their marks and when they are due. The database is the truth; the queue is not. */
@@ -95,7 +97,8 @@ export interface CalendarStore {
    * Record that someone wants this calendar refreshed: raises `requested` by one and makes the row
    * due at `dueAt` unless it is due earlier, in the more urgent of both classes (I6). Idempotent
    * work, never lost: while a refresh runs, the mark leads to another one. `full` asks for a full
-   * read. `interactive` also lifts a slowed calendar.
+   * read. `interactive` also lifts a slowed calendar, and makes a row that is queued as background work
+   * claimable at once: whichever job comes second finds nothing to do.
    */
   request(
     id: CalendarId,
@@ -110,6 +113,4 @@ export interface CalendarStore {
    * due first; sets `queuedUntil`. Safe with several claimers; needs no clean-up after a crash.
    */
   claimDue(query: ClaimQuery): Promise<readonly ClaimedCalendar[]>;
-  /** Mark as queued outside of a claim (an interactive request is queued at once). */
-  markQueued(id: CalendarId, queuedUntil: EpochMs): Promise<void>;
 }

@@ -1,22 +1,11 @@
 import type { AccountState, AccountStore } from "../core/account-store.ts";
 import type { CalendarCounts, CalendarStore } from "../core/calendar-store.ts";
 import type { Clock, EpochMs } from "../core/clock.ts";
+import type { QuotaStatus } from "../core/quota-status.ts";
 import { Refused } from "../core/refusal.ts";
 import type { RequestClass } from "../core/request.ts";
 
 export type Verdict = "ok" | "degraded" | "stopped" | "unknown";
-
-/** How much of the budget is used, as far as the ledger can say; `undefined` where it cannot be asked. */
-export interface QuotaStatus {
-  readonly minute: { readonly limit: number; readonly used: number };
-  readonly day: { readonly limit: number; readonly used: number };
-  readonly retryTokens: number;
-  /** Upstreams whose breaker is open, with the moment of the next probe. */
-  readonly breakers: readonly { readonly upstream: string; readonly openUntil: EpochMs }[];
-  readonly pauses: readonly { readonly scope: string; readonly reason: string }[];
-  /** Retries ÷ requests of the last minutes. */
-  readonly retryShare: number;
-}
 
 /** What is going on, for a person, a script and a dashboard: the keys are public and versioned. */
 export interface Status {
@@ -28,6 +17,7 @@ export interface Status {
   readonly calendars: CalendarCounts | undefined;
   readonly accounts: Readonly<Record<AccountState, number>> | undefined;
   readonly quota: Pick<QuotaStatus, "minute" | "day" | "retryTokens"> | undefined;
+  /** Retries ÷ requests of the last minutes; undefined where nobody has counted them yet. */
   readonly retryShare: number | undefined;
   readonly breakers: QuotaStatus["breakers"];
   readonly backlog: Readonly<Record<RequestClass, number>> | undefined;

@@ -1,4 +1,5 @@
 import { Queue } from "bullmq";
+import type { Redis } from "ioredis";
 import type { z } from "zod";
 import type { JobDefinition } from "./define-job.ts";
 import { openRedis, type RedisAddress } from "./redis-connection.ts";
@@ -26,16 +27,27 @@ export interface WorkQueue {
   close(): Promise<void>;
 }
 
-export function createWorkQueue(
-  options: { readonly redis: RedisAddress },
+/** Redis cannot be reached. */
+export class RedisUnavailable extends Error {
+  override readonly name = "RedisUnavailable";
+  readonly code = "BALLAST_REDIS_UNAVAILABLE";
+}
+
+/**
+ * Connect, and wait until Redis answers, because a BullMQ queue whose first command fails stays broken.
+ * Rejects with `RedisUnavailable` after `connectWithinMs`. Later outages fail single calls only.
+ */
+export async function openWorkQueue(
+  options: { readonly redis: RedisAddress; readonly connectWithinMs: number },
   deps: { readonly onError: (error: Error) => void },
-): WorkQueue {
+): Promise<WorkQueue> {
   const connection = openRedis(
     options.redis,
     // A producer that waits for a Redis that is gone would hold up whoever asked; the row is marked anyway.
     { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 5_000 },
     deps.onError,
   );
+  await waitUntilReady(connection, options.connectWithinMs);
   const open = (name: QueueName): Queue => {
     const queue = new Queue(name, {
       connection,
@@ -63,4 +75,26 @@ export function createWorkQueue(
       connection.disconnect();
     },
   };
+}
+
+async function waitUntilReady(connection: Redis, withinMs: number): Promise<void> {
+  let trouble: Error | undefined;
+  const onError = (error: Error): void => {
+    trouble = error;
+  };
+  connection.on("error", onError);
+  const isReady = await new Promise<boolean>((resolve) => {
+    const timer = setTimeout(() => resolve(false), withinMs);
+    connection.once("ready", () => {
+      clearTimeout(timer);
+      resolve(true);
+    });
+  });
+  connection.off("error", onError);
+  if (isReady) return;
+  connection.disconnect();
+  throw new RedisUnavailable(
+    `Redis did not answer within ${String(withinMs / 1_000)} s (${trouble?.message ?? "no answer"}). Is it running, and is REDIS_URL right?`,
+    { cause: trouble },
+  );
 }

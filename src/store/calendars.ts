@@ -50,30 +50,35 @@ export function createCalendarStore(deps: {
     backlog: (now) => countBacklog(database, now),
     request: (id, request) => markRequested({ database, clock }, id, request),
     claimDue: (query) => claimDueCalendars(database, query),
-    async markQueued(id, queuedUntil) {
-      await database.write((trx) =>
-        trx
-          .updateTable("calendars")
-          .set({ queued_until: queuedUntil })
-          .where("id", "=", toStoredText(id))
-          .execute(),
-      );
-    },
   };
 }
 
+/** Rows counted by one statement: a count holds up SQLite's thread only this long. */
+const COUNTED_AT_ONCE = 20_000;
+
+// One read after another: other reads have their turn in between.
 async function countStates(database: Database, now: number): Promise<CalendarCounts> {
-  const rows = await database.read((db) =>
+  const counts = { total: 0, never: 0, fresh: 0, stale: 0, slowed: 0, lost: 0, paused: 0 };
+  const { last } = await database.read((db) =>
     db
       .selectFrom("calendars")
-      .select([stateSql(now).as("state"), sql<number>`count(*)`.as("count")])
-      .groupBy(sql`1`)
-      .execute(),
+      .select(sql<number | null>`max(number)`.as("last"))
+      .executeTakeFirstOrThrow(),
   );
-  const counts = { total: 0, never: 0, fresh: 0, stale: 0, slowed: 0, lost: 0, paused: 0 };
-  for (const { state, count } of rows) {
-    counts[state] += count;
-    counts.total += count;
+  for (let from = 0; from < (last ?? 0); from += COUNTED_AT_ONCE) {
+    const rows = await database.read((db) =>
+      db
+        .selectFrom("calendars")
+        .select([stateSql(now).as("state"), sql<number>`count(*)`.as("count")])
+        .where("number", ">", from)
+        .where("number", "<=", from + COUNTED_AT_ONCE)
+        .groupBy(sql`1`)
+        .execute(),
+    );
+    for (const { state, count } of rows) {
+      counts[state] += count;
+      counts.total += count;
+    }
   }
   return counts;
 }
@@ -107,6 +112,10 @@ async function markRequested(
         due_at: sql`case when lost_reason is not null then null
           when ${isSooner} then ${request.dueAt} else due_at end`,
         slowed_reason: request.class === "interactive" ? null : sql`slowed_reason`,
+        queued_until:
+          request.class === "interactive"
+            ? sql`case when due_class > ${rank} then null else queued_until end`
+            : sql`queued_until`,
       })
       .where("id", "=", toStoredText(id))
       .returning(["lost_reason", "account_state"])

@@ -30,7 +30,8 @@ export async function claimDueCalendars(
     await database.dialect.excludeOthers(trx, "claim");
     const queued = await countQueued(trx, query.now);
     const taken: Claimed[] = [];
-    for (const name of REQUEST_CLASSES) {
+    const wanted = query.classes ?? REQUEST_CLASSES;
+    for (const name of REQUEST_CLASSES.filter((one) => wanted.includes(one))) {
       if (taken.length >= query.limit) break;
       await claimClass({ database, trx, query, queued, taken }, rankOfClass(name));
     }

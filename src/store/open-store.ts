@@ -1,6 +1,7 @@
 import type { AccountPauses, AccountStore } from "../core/account-store.ts";
 import type { CalendarStore } from "../core/calendar-store.ts";
 import type { Clock } from "../core/clock.ts";
+import type { CredentialsSource } from "../core/credentials-source.ts";
 import type { EventStore } from "../core/event-store.ts";
 import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { OperatorLog } from "../core/operator-log.ts";
@@ -10,6 +11,7 @@ import type { StoreHealth } from "../core/store-health.ts";
 import { createAccountStore } from "./accounts.ts";
 import { mirrorOf } from "./busy-mirror.ts";
 import { createCalendarStore } from "./calendars.ts";
+import { createCredentialsSource } from "./credentials.ts";
 import type { Database } from "./database.ts";
 import { createEventStore } from "./events.ts";
 import { createLedgerRecord } from "./ledger-records.ts";
@@ -36,6 +38,7 @@ export interface Store {
   readonly refreshes: RefreshStore;
   readonly events: EventStore;
   readonly accounts: AccountStore & AccountPauses;
+  readonly credentials: CredentialsSource;
   readonly settings: SettingsStore;
   readonly operatorLog: OperatorLog;
   readonly ledgerRecord: LedgerRecord;
@@ -91,11 +94,13 @@ function storeOver(
   },
 ): Store {
   const parts = { ...deps, database };
+  const accounts = createAccountStore(parts);
   return {
     calendars: createCalendarStore(parts),
     refreshes: createRefreshStore(parts),
     events: createEventStore(parts),
-    accounts: createAccountStore(parts),
+    accounts,
+    credentials: createCredentialsSource(accounts),
     settings: createSettingsStore(parts),
     operatorLog: createOperatorLog(parts),
     ledgerRecord: createLedgerRecord(parts),

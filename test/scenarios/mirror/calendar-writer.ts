@@ -12,9 +12,6 @@ export interface CalendarWriter {
   readonly history: VersionHistory;
   /** Make one random change; changes of one calendar are made one after the other. */
   change(random: () => number): Promise<void>;
-  /** The calendar as it is now, by a full list of the kind that a mirror keeps. */
-  readAll(): Promise<readonly GoogleEvent[]>;
-  eventCount(): number;
 }
 
 export interface GoogleServer {
@@ -77,7 +74,7 @@ export async function createCalendarWriter(
     live: new Map(),
     now,
   };
-  const present = await listAll(writing);
+  const present = await listAll(client, googleId);
   const answeredAt = now();
   for (const event of present) writing.history.wrote(event, { sentAt: -Infinity, answeredAt });
   for (const event of present) {
@@ -98,12 +95,14 @@ export async function createCalendarWriter(
     googleId,
     history: writing.history,
     change: (random) => change(writing, random),
-    readAll: () => listAll(writing),
-    eventCount: () => writing.live.size,
   };
 }
 
-async function listAll({ client, calendarId }: Writing): Promise<GoogleEvent[]> {
+/** A full list of the kind that a mirror keeps: masters, single events and exceptions. */
+export async function listAll(
+  client: calendar_v3.Calendar,
+  calendarId: string,
+): Promise<GoogleEvent[]> {
   const events: GoogleEvent[] = [];
   let pageToken: string | undefined;
   do {

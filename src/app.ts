@@ -1,0 +1,309 @@
+/**
+ * The composition root: builds every part of a process, starts it, drains it, stops it.
+ *
+ * States: starting → running → draining (once) → stopped. What was started before a failing step is
+ * stopped again before the failure is thrown.
+ */
+import type { JobContext } from "../jobs/context.ts";
+import { createFeed } from "../jobs/feed-queue.ts";
+import { JOBS } from "../jobs/index.ts";
+import type { Config } from "./config/config.ts";
+import type { CalendarSource } from "./core/calendar-source.ts";
+import type { Clock } from "./core/clock.ts";
+import { runDrain, type DrainedStep, type DrainStep } from "./core/drain.ts";
+import { consumer, projectId } from "./core/ids.ts";
+import { openGoogle } from "./open-google.ts";
+import { openAppStore } from "./operator-app.ts";
+import { createHttpServer } from "./http/create-http-server.ts";
+import { createMetrics, type Metrics } from "./observability/metrics.ts";
+import type { Logger } from "./observability/logger.ts";
+import { createRunRecorder } from "./observability/run-record.ts";
+import { createStatus, type Status } from "./operate/status.ts";
+import { startClaimer } from "./queue/claimer.ts";
+import { runWorkers, type FinishedRun } from "./queue/run-worker.ts";
+import { openWorkQueue, type WorkQueue } from "./queue/work-queue.ts";
+import { openBudget, type Budget } from "./quota/open-budget.ts";
+import { readQuotaStatus } from "./quota/quota-status.ts";
+import { quotaSettingsPrefix } from "./quota/ledger-settings.ts";
+import type { Store } from "./store/open-store.ts";
+import { createDiscoverCalendars } from "./sync/discover-calendars.ts";
+import { createRefreshCalendar } from "./sync/refresh-calendar.ts";
+import { createReportAccount } from "./sync/report-account.ts";
+
+/** There is one project for now; schema, keys and code know several. */
+const PROJECT = projectId("default");
+
+const HOUR_MS = 3_600_000;
+const DISCOVERY_INTERVAL_MS = 6 * HOUR_MS;
+const REFRESHES_PER_MINUTE = 600;
+
+export interface AppOptions {
+  /** `worker` syncs, `web` answers HTTP, `all` does both. */
+  readonly role: "all" | "worker" | "web";
+  /** A redis:// or rediss:// URL, or the absolute path of a socket. */
+  readonly redis: string;
+  /** Make the schema of an empty embedded database: for `start` and for tests. */
+  readonly migrateWhenEmpty?: boolean;
+}
+
+export interface AppDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Told of every finished job, after its line was written. */
+  readonly onRunFinished?: (run: FinishedRun) => void;
+}
+
+/** A running process. Whoever starts it drains it. */
+export interface App {
+  /** Where HTTP is answered; undefined for a worker. */
+  readonly httpUrl: string | undefined;
+  status(): Promise<Status>;
+  /** Stops everything in order, within the configured time; tells what became of each step. */
+  drain(): Promise<readonly DrainedStep[]>;
+}
+
+/** Start a process. Rejects, with nothing left running, when a part cannot be started. */
+export async function startApp(config: Config, options: AppOptions, deps: AppDeps): Promise<App> {
+  const started: DrainStep[] = [];
+  const drain = (): Promise<readonly DrainedStep[]> =>
+    runDrain(started.splice(0).toReversed(), { deadlineMs: config.shutdownMs, clock: deps.clock });
+  try {
+    return { ...(await startParts({ config, options, deps, started })), drain };
+  } catch (error) {
+    await drain();
+    throw error;
+  }
+}
+
+/** What every part is started with; each adds the step that stops it, so that the last started stops first. */
+interface Starting {
+  readonly config: Config;
+  readonly options: AppOptions;
+  readonly deps: AppDeps;
+  readonly started: DrainStep[];
+}
+
+async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
+  const { config, options, deps, started } = starting;
+  const store = await openAppStore(config, deps, {
+    migrateWhenEmpty: options.migrateWhenEmpty ?? false,
+  });
+  started.push({ name: "database", run: () => store.close() });
+  await seedLimits(config, store, deps);
+
+  const queue = await openWorkQueue(
+    { redis: options.redis, connectWithinMs: 5_000 },
+    { onError: redisTrouble(deps.logger) },
+  );
+  started.push({ name: "queue", run: () => queue.close() });
+  const budget = startBudget(starting, store);
+  const metrics = createMetrics({ withProcess: true });
+  const status = createStatus({
+    calendars: store.calendars,
+    accounts: store.accounts,
+    readQuota: () => readQuotaStatus(budget.ledger, deps.clock),
+    clock: deps.clock,
+  });
+  if (options.role !== "web") startWorker(starting, { store, budget, metrics, queue });
+  const httpUrl =
+    options.role === "worker"
+      ? undefined
+      : await startHttp(starting, { store, metrics, status, queue });
+  return { httpUrl, status };
+}
+
+/** Quota values of the environment seed an empty database; later ones differ only to be reported. */
+async function seedLimits(config: Config, store: Store, deps: AppDeps): Promise<void> {
+  const { quota } = config;
+  const prefix = quotaSettingsPrefix(PROJECT);
+  const wanted: Readonly<Record<string, number>> = {
+    [`${prefix}projectPerMinute`]: quota.projectPerMinute,
+    [`${prefix}userPerMinute`]: quota.userPerMinute,
+    [`${prefix}perDay`]: quota.perDay,
+    [`${prefix}windowMs`]: quota.windowMs,
+  };
+  await store.settings.seed(wanted, deps.clock.now());
+  for (const [name, value] of Object.entries(wanted)) {
+    const inForce = await store.settings.get(name);
+    if (inForce !== value) {
+      deps.logger.log("warn", "The environment's quota differs from the setting in force", {
+        setting: name,
+        environment: value,
+        inForce,
+      });
+    }
+  }
+}
+
+function startBudget({ options, deps, started }: Starting, store: Store): Budget {
+  const { logger } = deps;
+  const budget = openBudget(
+    { redis: options.redis, projectId: PROJECT },
+    {
+      clock: deps.clock,
+      record: store.ledgerRecord,
+      settings: store.settings,
+      onLedgerEvent: (event) => {
+        logger.log(event.kind === "opened" ? "info" : "warn", "Quota ledger", { ...event });
+      },
+      onRedisError: redisTrouble(logger),
+    },
+  );
+  started.push({ name: "quota", run: () => budget.close() });
+  return budget;
+}
+
+interface Parts {
+  readonly store: Store;
+  readonly budget: Budget;
+  readonly metrics: Metrics;
+  readonly queue: WorkQueue;
+}
+
+function startWorker(starting: Starting, parts: Parts): void {
+  const { config, options, deps, started } = starting;
+  const { store, queue } = parts;
+  const google = openGoogle(config, {
+    broker: parts.budget.broker,
+    store,
+    metrics: parts.metrics,
+    clock: deps.clock,
+  });
+  started.push({ name: "google", run: () => google.close() });
+  const record = createRunRecorder({ logger: deps.logger, metrics: parts.metrics });
+  const workers = runWorkers(
+    {
+      redis: options.redis,
+      concurrency: {
+        background: config.worker.concurrency,
+        interactive: Math.max(2, Math.ceil(config.worker.concurrency / 4)),
+      },
+    },
+    {
+      context: createJobContext(starting, { store, source: google.source }),
+      jobs: JOBS,
+      clock: deps.clock,
+      onFinished: (run) => {
+        record(run);
+        deps.onRunFinished?.(run);
+      },
+      setAside: ({ queue: name, job, jobId, problem }) =>
+        store.operatorLog.append({
+          at: deps.clock.now(),
+          actor: "ballast",
+          action: "job.set-aside",
+          subject: `${name}/${job}`,
+          reason: problem,
+          details: { jobId },
+        }),
+      onError: redisTrouble(deps.logger),
+    },
+  );
+  started.push({ name: "workers", run: (signal) => workers.drain(signal) });
+
+  const claimer = startClaimer(
+    { restMs: 250, backoffMs: 1_500 },
+    {
+      clock: deps.clock,
+      claim: createFeed(
+        {
+          queueDepth: config.worker.concurrency * 8,
+          perTenant: config.worker.concurrency * 4,
+          queuedForMs: 60_000,
+        },
+        { calendars: store.calendars, accounts: store.accounts, queue, clock: deps.clock },
+      ),
+      onError: (error) => {
+        deps.logger.log("warn", "The claimer could not look", { error });
+      },
+    },
+  );
+  started.push({ name: "claimer", run: () => claimer.stop() });
+}
+
+function createJobContext(
+  { config, deps }: Starting,
+  parts: { readonly store: Store; readonly source: CalendarSource },
+): JobContext {
+  const { store, source } = parts;
+  const { clock } = deps;
+  const shared = {
+    source,
+    clock,
+    random: Math.random,
+    onAccountEffect: createReportAccount({ ...store, logger: deps.logger, clock }),
+  };
+  const timing = { leaseMs: 75_000, pageDeadlineMs: 45_000, consumer: consumer(config.consumer) };
+  return {
+    refreshCalendar: createRefreshCalendar(
+      { ...timing, jobDeadlineMs: 300_000, pollIntervalMs: config.pollIntervalMs },
+      { ...shared, refreshes: store.refreshes },
+    ),
+    discoverCalendars: createDiscoverCalendars(
+      { ...timing, intervalMs: DISCOVERY_INTERVAL_MS },
+      { ...shared, accounts: store.accounts },
+    ),
+  };
+}
+
+async function startHttp(
+  { config, deps, started }: Starting,
+  parts: {
+    readonly store: Store;
+    readonly metrics: Metrics;
+    readonly status: () => Promise<Status>;
+    readonly queue: WorkQueue;
+  },
+): Promise<string> {
+  const { store, metrics, status, queue } = parts;
+  const server = await createHttpServer(
+    {
+      ...config.http,
+      tokens: config.apiTokens,
+      refreshesPerMinute: REFRESHES_PER_MINUTE,
+      closeWithinMs: 2_000,
+    },
+    {
+      clock: deps.clock,
+      logger: deps.logger,
+      status,
+      metrics,
+      accounts: store.accounts,
+      calendars: store.calendars,
+      readiness: () => readReadiness(store, queue),
+    },
+  );
+  started.push({ name: "http", run: () => server.close() });
+  return server.url;
+}
+
+/** What a load balancer should know: can this process do its work now? */
+async function readReadiness(
+  store: Store,
+  queue: WorkQueue,
+): Promise<readonly { readonly name: string; readonly reason: string }[]> {
+  const checks: readonly (readonly [name: string, check: () => Promise<unknown>])[] = [
+    ["database", () => store.migrations.status()],
+    ["redis", () => queue.waiting("background")],
+  ];
+  const results = await Promise.allSettled(checks.map(([, check]) => check()));
+  return results.flatMap((result, index) =>
+    result.status === "fulfilled"
+      ? []
+      : [{ name: checks[index]?.[0] ?? "", reason: reasonOf(result.reason) }],
+  );
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** One line when Redis goes away and not one for every try to reach it again. */
+function redisTrouble(logger: Logger): (error: Error) => void {
+  let last = "";
+  return (error) => {
+    if (error.message === last) return;
+    last = error.message;
+    logger.log("warn", "Redis trouble", { error });
+  };
+}

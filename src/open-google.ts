@@ -1,0 +1,88 @@
+import type { Config } from "./config/config.ts";
+import type { CalendarSource } from "./core/calendar-source.ts";
+import type { Clock, EpochMs } from "./core/clock.ts";
+import { createCalendarSource } from "./google/calendar-source.ts";
+import { classifyFailure } from "./google/classify-failure.ts";
+import { classifyThrown } from "./google/classify-thrown.ts";
+import { createAccessTokens } from "./google/google-auth.ts";
+import { createCalendarClient } from "./google/google-client.ts";
+import type { Metrics } from "./observability/metrics.ts";
+import { DAY_TIME_ZONE, dayTurns } from "./quota/day-turns.ts";
+import { createGuard } from "./quota/guard.ts";
+import { measureRequests } from "./quota/measure-requests.ts";
+import type { PermitBroker } from "./quota/permit.ts";
+import type { Store } from "./store/open-store.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** How this process behaves on the way to Google, whatever the configuration says. */
+const GUARD = {
+  limiter: { interactiveShare: 0.2, slotsPerTenant: 8, maxWaiting: 10_000 },
+  retry: { maxAttempts: 3, baseMs: 500, capMs: 32_000, maxBackgroundWaitMs: 1_000 },
+  sensor: { volumeThreshold: 20, errorThresholdPercentage: 50, windowMs: 10_000 },
+  wire: {
+    connections: 64,
+    connectTimeoutMs: 5_000,
+    requestTimeoutMs: 30_000,
+    maxBodyBytes: 8 * 1024 * 1024,
+  },
+} as const;
+
+/** The way to Google: a client behind the guard, behind the budget. */
+export function openGoogle(
+  config: Config,
+  deps: {
+    readonly broker: PermitBroker;
+    readonly store: Pick<Store, "credentials" | "health">;
+    readonly metrics: Metrics;
+    readonly clock: Clock;
+  },
+): { readonly source: CalendarSource; close(): Promise<void> } {
+  const { broker, store, clock } = deps;
+  const { apiRootUrl, oauthTokenUrl: tokenUrl, client: oauthClient } = config.google;
+  const guard = createGuard(
+    {
+      ...GUARD,
+      endpoints: { apiRootUrl, tokenUrls: [tokenUrl] },
+      limiter: { ...GUARD.limiter, slots: Math.ceil(config.worker.concurrency * 1.5) },
+      passage: {
+        maxBackgroundWaitMs: 1_000,
+        rest: {
+          parkWritesMs: 3 * HOUR_MS,
+          stopProjectMs: 10 * 60_000,
+          untilDayTurnsMs: () => untilDayTurns(clock.now()),
+        },
+      },
+    },
+    {
+      broker,
+      classifier: { classifyFailure, classifyThrown },
+      observer: measureRequests(deps.metrics),
+      storeHealth: store.health,
+      clock,
+      random: Math.random,
+    },
+  );
+  const tokens = createAccessTokens(
+    {
+      tokenUrl,
+      eagerRefreshMs: 5 * 60_000,
+      maxAccounts: 10_000,
+      oauthClientOf: () => ({
+        clientId: oauthClient?.id ?? "simulator",
+        clientSecret: oauthClient?.secret ?? "simulator",
+      }),
+    },
+    { guard, credentials: store.credentials, clock },
+  );
+  const client = createCalendarClient({ rootUrl: apiRootUrl }, { fetch: guard.fetch });
+  return {
+    source: createCalendarSource({ mirror: config.mirror }, { client, guard, tokens, clock }),
+    close: () => guard.close(),
+  };
+}
+
+function untilDayTurns(now: EpochMs): number {
+  const [turn] = dayTurns(now, { timeZone: DAY_TIME_ZONE, count: 1 }).turns;
+  return turn === undefined ? 24 * HOUR_MS : turn - now;
+}

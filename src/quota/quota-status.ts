@@ -1,0 +1,55 @@
+import { z } from "zod";
+import { epochMs, type Clock } from "../core/clock.ts";
+import type { QuotaStatus } from "../core/quota-status.ts";
+import type { Ledger } from "./ledger.ts";
+
+const window = z.object({ limit: z.number(), used: z.number() });
+
+/** The part of the ledger's snapshot that a status needs. */
+const snapshotSchema = z.object({
+  project: window,
+  day: window,
+  retryTokens: z.number(),
+  breakers: z.array(z.object({ upstream: z.string(), state: z.string(), forMs: z.number() })),
+  /** Target and value in turn, as Redis returns a hash. */
+  pauses: z.array(z.string()),
+});
+
+const replySchema = z.tuple([z.unknown(), z.string()]);
+const pauseSchema = z.object({ reason: z.string().optional() });
+
+/** Ask the ledger how it stands; undefined while it is not open. Throws `LedgerUnavailable`. */
+export async function readQuotaStatus(
+  ledger: Pick<Ledger, "run">,
+  clock: Pick<Clock, "now">,
+): Promise<QuotaStatus | undefined> {
+  const [, encoded] = replySchema.parse(await ledger.run("snapshot", []));
+  if (encoded === "") return undefined;
+  const { project, day, retryTokens, breakers, pauses } = snapshotSchema.parse(JSON.parse(encoded));
+  const now = clock.now();
+  return {
+    minute: project,
+    day,
+    retryTokens,
+    breakers: breakers
+      .filter(({ state }) => state !== "closed")
+      .map(({ upstream, forMs }) => ({ upstream, openUntil: epochMs(now + forMs) })),
+    pauses: pairs(pauses).map(([scope, value]) => ({ scope, reason: reasonOf(value) })),
+    retryShare: undefined,
+  };
+}
+
+function pairs(flat: readonly string[]): (readonly [string, string])[] {
+  return flat.flatMap((value, index) => {
+    const next = flat[index + 1];
+    return index % 2 === 0 && next !== undefined ? [[value, next] as const] : [];
+  });
+}
+
+function reasonOf(value: string): string {
+  try {
+    return pauseSchema.parse(JSON.parse(value)).reason ?? "";
+  } catch {
+    return value;
+  }
+}

@@ -1,0 +1,27 @@
+import type { AccountStore } from "../core/account-store.ts";
+import type { CredentialsSource } from "../core/credentials-source.ts";
+
+/** Opens an account's credentials for whoever needs an access token; of an account that is not connected, none. */
+export function createCredentialsSource(
+  accounts: Pick<AccountStore, "get" | "readRefreshToken" | "replaceRefreshToken">,
+): CredentialsSource {
+  return {
+    async read(accountId) {
+      const account = await accounts.get(accountId);
+      // A paused account keeps its credentials: that nothing is asked with them is the pause's affair.
+      const isUsable = account?.state === "connected" || account?.state === "paused";
+      if (!isUsable) return undefined;
+      const refreshToken = await accounts.readRefreshToken(accountId);
+      if (refreshToken === undefined) return undefined;
+      const { projectId, tenantId, quotaUser } = account;
+      return {
+        projectId,
+        tenantId,
+        quotaUser,
+        grant: { kind: "refresh-token", refreshToken },
+      };
+    },
+    replaceRefreshToken: (accountId, refreshToken) =>
+      accounts.replaceRefreshToken(accountId, refreshToken),
+  };
+}

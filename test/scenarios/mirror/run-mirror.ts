@@ -1,0 +1,390 @@
+import { isDeepStrictEqual } from "node:util";
+import type { FinishedRun } from "../../../src/queue/run-worker.ts";
+import type { CalendarRow } from "../../../src/core/calendar-store.ts";
+import { systemClock } from "../../../src/core/clock.ts";
+import type { GoogleEvent } from "../../../src/core/google-event.ts";
+import {
+  accountName,
+  tenantId,
+  type AccountName,
+  type CalendarId,
+  type TenantId,
+} from "../../../src/core/ids.ts";
+import type { Store } from "../../../src/store/open-store.ts";
+import { openScenarioHome } from "../../support/scenario-home.ts";
+import { createBounds, createRandom, type Scenario } from "../scenario.ts";
+import { listAll, type CalendarWriter } from "./calendar-writer.ts";
+import type { Interval } from "./version-history.ts";
+import {
+  openAccountClients,
+  openGoogleWorld,
+  openWriters,
+  type AccountClient,
+} from "./google-world.ts";
+
+/**
+ * Mirror many calendars while they change; then compare every calendar, event by event.
+ *
+ * Writers change calendars through the Calendar API, tokens die, somebody reads all the time and
+ * holds every answer against what can have been true (I4), and at the end mirror and Google agree.
+ */
+const SIZES = {
+  full: {
+    changes: 10_000,
+    tokenDeaths: 80,
+    fullReads: 40,
+    reads: 2_000,
+    nearPublish: 500,
+    fullResyncs: 50,
+  },
+  short: {
+    changes: 600,
+    tokenDeaths: 30,
+    fullReads: 10,
+    reads: 300,
+    nearPublish: 50,
+    fullResyncs: 10,
+  },
+} as const;
+
+const WRITERS_AT_ONCE = 6;
+const NEAR_PUBLISH_MS = 50;
+const SETTLE_MS = 120_000;
+
+export const runMirror: Scenario = async (options) => {
+  const startedAt = Date.now();
+  const size = options.short ? SIZES.short : SIZES.full;
+  const random = createRandom(options.seed);
+  const world = await openGoogleWorld(options);
+  try {
+    const accounts = await openAccountClients(world);
+    const writers = await openWriters(accounts);
+    options.say(`${String(writers.size)} calendars to write, ${String(accounts.length)} accounts`);
+    const runs: FinishedRun[] = [];
+    const home = await openScenarioHome(
+      { google: world, unlimited: options.foreign === undefined },
+      {
+        onRunFinished: (run) => {
+          runs.push(run);
+        },
+      },
+    );
+    try {
+      for (const [index, { refreshToken }] of accounts.entries()) {
+        await home.connect(tenantOf(index), nameOf(index), refreshToken);
+      }
+      const expected = accounts.reduce((sum, { listed }) => sum + listed.length, 0);
+      const rows = await waitUntilPublished(home.store, expected);
+      options.say(`${String(rows.length)} calendars published`);
+      const firstRuns = runs.length;
+
+      const reader = startReader({ store: home.store, rows, writers, runs, random });
+      await makeChanges({
+        ...size,
+        random,
+        writers,
+        rows,
+        store: home.store,
+        killTokens: world.killTokens,
+      });
+      await settle(home.store);
+      const reading = await reader.stop();
+      const differences = await compare(home.store, accounts);
+      for (const line of [...reading.problems, ...differences].slice(0, 20)) options.say(line);
+
+      const figures = {
+        calendars: rows.length,
+        events: await countEvents(home.store),
+        changes: size.changes,
+        fullResyncs: countFullResyncs(runs.slice(firstRuns)),
+        reads: reading.reads,
+        readsNearPublish: reading.nearPublish,
+        differences: differences.length,
+        emptyReads: reading.emptyReads,
+        partialReads: reading.partialReads,
+        requests: runs.reduce((sum, { facts }) => sum + Number(facts["requests"] ?? 0), 0),
+        seconds: Math.round((Date.now() - startedAt) / 1_000),
+      };
+      const bounds = createBounds();
+      bounds.atLeast("calendars", figures.calendars, 50);
+      bounds.atLeast("reads", figures.reads, size.reads);
+      bounds.atLeast("readsNearPublish", figures.readsNearPublish, size.nearPublish);
+      bounds.atLeast("fullResyncs", figures.fullResyncs, size.fullResyncs);
+      bounds.atMost("differences", figures.differences, 0);
+      bounds.atMost("emptyReads", figures.emptyReads, 0);
+      bounds.atMost("partialReads", figures.partialReads, 0);
+      return { figures, missed: bounds.missed };
+    } finally {
+      await home.close();
+    }
+  } finally {
+    await world.close();
+  }
+};
+
+const tenantOf = (index: number): TenantId => tenantId(`tenant-${String(index % 3)}`);
+const nameOf = (index: number): AccountName => accountName(`account-${String(index)}`);
+
+async function listCalendars(store: Store): Promise<readonly CalendarRow[]> {
+  return store.calendars.list({ limit: 1_000 });
+}
+
+async function waitUntilPublished(store: Store, expected: number): Promise<readonly CalendarRow[]> {
+  const deadline = Date.now() + SETTLE_MS;
+  for (;;) {
+    const rows = await listCalendars(store);
+    const published = rows.filter(({ generation }) => generation > 0);
+    if (published.length >= expected) return rows;
+    if (Date.now() > deadline) {
+      throw new Error(
+        `Only ${String(published.length)} of ${String(expected)} calendars were published`,
+      );
+    }
+    await pause(100);
+  }
+}
+
+function pause(durationMs: number): Promise<void> {
+  return systemClock.sleep(durationMs, AbortSignal.timeout(durationMs + 60_000));
+}
+
+interface Changing {
+  readonly changes: number;
+  readonly tokenDeaths: number;
+  readonly fullReads: number;
+  readonly random: () => number;
+  readonly writers: ReadonlyMap<string, CalendarWriter>;
+  readonly rows: readonly CalendarRow[];
+  readonly store: Store;
+  readonly killTokens: ((count: number) => void) | undefined;
+}
+
+/** Change calendars, several at once but each by one writer, and tell Ballast as a notification would. */
+async function makeChanges(changing: Changing): Promise<void> {
+  const { random, store } = changing;
+  const free = [...changing.writers.values()];
+  const rowsByGoogleId = Map.groupBy(changing.rows, ({ googleId }) => String(googleId));
+  const deathEvery = Math.ceil(changing.changes / changing.tokenDeaths);
+  const fullEvery = Math.ceil(
+    changing.changes /
+      (changing.killTokens === undefined ? changing.tokenDeaths : changing.fullReads),
+  );
+  let made = 0;
+
+  const work = async (): Promise<void> => {
+    while (made < changing.changes) {
+      made += 1;
+      const turn = made;
+      const [writer] = free.splice(Math.floor(random() * free.length), 1);
+      if (writer === undefined) return;
+      try {
+        await writer.change(random);
+      } finally {
+        free.push(writer);
+      }
+      const seen = rowsByGoogleId.get(writer.googleId) ?? [];
+      for (const { id } of seen) {
+        const mode = turn % fullEvery === 0 ? "full" : "incremental";
+        await store.calendars.request(id, { class: "push", dueAt: systemClock.now(), mode });
+      }
+      if (turn % deathEvery === 0) changing.killTokens?.(1);
+    }
+  };
+  await Promise.all(Array.from({ length: WRITERS_AT_ONCE }, work));
+}
+
+interface Reading {
+  readonly reads: number;
+  readonly nearPublish: number;
+  readonly emptyReads: number;
+  readonly partialReads: number;
+  readonly problems: readonly string[];
+}
+
+/** One read, kept until it can be judged. */
+interface TakenRead {
+  readonly row: CalendarRow;
+  readonly generation: number;
+  readonly events: readonly GoogleEvent[];
+  readonly interval: Interval;
+}
+
+/** Read all the time, whatever was just published first, and judge every answer. */
+function startReader(context: {
+  readonly store: Store;
+  readonly rows: readonly CalendarRow[];
+  readonly writers: ReadonlyMap<string, CalendarWriter>;
+  readonly runs: readonly FinishedRun[];
+  readonly random: () => number;
+}): { stop(): Promise<Reading> } {
+  const { store, rows, writers, runs } = context;
+  const judged = rows.filter(({ googleId }) => writers.has(googleId));
+  const byId = new Map(judged.map((row) => [String(row.id), row]));
+  const tally = { reads: 0, nearPublish: 0, emptyReads: 0, partialReads: 0 };
+  const problems: string[] = [];
+  const taken: TakenRead[] = [];
+  const state = { isStopping: false, seenRuns: runs.length };
+
+  const next = (): CalendarRow | undefined => {
+    while (state.seenRuns < runs.length) {
+      const run = runs[state.seenRuns];
+      state.seenRuns += 1;
+      const row =
+        run?.outcome === "published" ? byId.get(String(run.facts["calendarId"])) : undefined;
+      if (row !== undefined) return row;
+    }
+    return judged[Math.floor(context.random() * judged.length)];
+  };
+
+  const read = async (row: CalendarRow): Promise<void> => {
+    const now = systemClock.now();
+    const copy = await readAll(store, row.id);
+    if (copy === undefined) return;
+    const { freshness, events } = copy;
+    tally.reads += 1;
+    if (Date.now() - (freshness.syncedAt ?? 0) <= NEAR_PUBLISH_MS) tally.nearPublish += 1;
+    taken.push({
+      row,
+      generation: freshness.generation,
+      events: events.map(({ id, etag }) => ({ id, etag: etag ?? null })),
+      interval: { from: now - (freshness.ageMs ?? 0), to: Date.now() },
+    });
+  };
+
+  /** Judged last: a mirror may hold a version before its own writer has been told that it exists. */
+  const judge = (): void => {
+    for (const { row, generation, events, interval } of taken) {
+      const verdict = writers.get(row.googleId)?.history.judge(events, interval);
+      if (verdict?.isEmpty === true) tally.emptyReads += 1;
+      const [problem] = verdict?.problems ?? [];
+      if (problem !== undefined) {
+        tally.partialReads += 1;
+        problems.push(`${row.id} generation ${String(generation)}: ${problem}`);
+      }
+    }
+  };
+
+  const loop = async (): Promise<void> => {
+    while (!state.isStopping) {
+      const row = next();
+      if (row !== undefined) await read(row);
+      await pause(2);
+    }
+  };
+  const ended = loop();
+  return {
+    async stop() {
+      state.isStopping = true;
+      await ended;
+      judge();
+      return { ...tally, problems };
+    },
+  };
+}
+
+/** The whole copy from one generation, or undefined when it moved between two pages. */
+async function readAll(
+  store: Store,
+  id: CalendarId,
+): Promise<{ freshness: Freshness; events: readonly GoogleEvent[] } | undefined> {
+  const events: GoogleEvent[] = [];
+  let first: Freshness | undefined;
+  let after: string | undefined;
+  for (;;) {
+    const page = await store.events.readEvents(id, { after, limit: 2_500 }, systemClock.now());
+    if (page.kind === "unknown-calendar") throw new Error(`${id} is unknown to the store`);
+    first ??= page.freshness;
+    if (page.freshness.generation !== first.generation) return undefined;
+    events.push(...page.events);
+    if (page.next === undefined) return { freshness: first, events };
+    after = page.next;
+  }
+}
+
+type Freshness = Extract<
+  Awaited<ReturnType<Store["events"]["readEvents"]>>,
+  { kind: "events" }
+>["freshness"];
+
+/** Ask for every calendar once more, as a person would, and wait until all of it is served. */
+async function settle(store: Store): Promise<void> {
+  for (const { id } of await listCalendars(store)) {
+    await store.calendars.request(id, { class: "interactive", dueAt: systemClock.now() });
+  }
+  const deadline = Date.now() + SETTLE_MS;
+  for (;;) {
+    const unserved = (await listCalendars(store)).filter(
+      ({ requested, served }) => served < requested,
+    );
+    if (unserved.length === 0) return;
+    if (Date.now() > deadline) {
+      const [row] = unserved;
+      throw new Error(
+        `${String(unserved.length)} calendars were not served in time, such as ${String(row?.id)}: ${String(row?.state)} ${String(row?.stateReason)}`,
+      );
+    }
+    await pause(100);
+  }
+}
+
+/** Every calendar, event by event, as the account that sees it sees it now. */
+async function compare(
+  store: Store,
+  accounts: readonly AccountClient[],
+): Promise<readonly string[]> {
+  const rows = await listCalendars(store);
+  const differences: string[] = [];
+  const names = new Map<string, AccountClient>();
+  for (const [index, account] of accounts.entries()) {
+    const row = await store.accounts.find(tenantOf(index), nameOf(index));
+    if (row !== undefined) names.set(row.id, account);
+  }
+  for (const row of rows) {
+    const account = names.get(row.accountId);
+    if (account === undefined) throw new Error(`${row.accountId} is nobody's account`);
+    const copy = await readAll(store, row.id);
+    const truth = await listAll(account.client, row.googleId);
+    differences.push(...differ(row, copy?.events ?? [], truth));
+  }
+  return differences;
+}
+
+function differ(
+  row: CalendarRow,
+  copy: readonly GoogleEvent[],
+  truth: readonly GoogleEvent[],
+): string[] {
+  const held = new Map(copy.map((event) => [event.id, event]));
+  const wrong = truth
+    .filter((event) => !isSame(held.get(event.id), event))
+    .map((event) => `${row.id} differs from Google in ${event.id}`);
+  const ids = new Set(truth.map(({ id }) => id));
+  const extra = copy
+    .filter(({ id }) => !ids.has(id))
+    .map(({ id }) => `${row.id} holds ${id}, Google does not`);
+  return [...wrong, ...extra];
+}
+
+/** Of a cancelled exception only these are promised, and a delta may tell less than a full list. */
+function isSame(held: GoogleEvent | undefined, event: GoogleEvent): boolean {
+  if (held === undefined) return false;
+  if (event.status !== "cancelled") return isDeepStrictEqual(held, event);
+  return (
+    held.status === "cancelled" &&
+    held.recurringEventId === event.recurringEventId &&
+    isDeepStrictEqual(held.originalStartTime, event.originalStartTime)
+  );
+}
+
+async function countEvents(store: Store): Promise<number> {
+  let total = 0;
+  for (const { id } of await listCalendars(store)) {
+    total += (await readAll(store, id))?.events.length ?? 0;
+  }
+  return total;
+}
+
+function countFullResyncs(runs: readonly FinishedRun[]): number {
+  return runs.filter(({ outcome, facts }) => outcome === "published" && facts["refresh"] === "full")
+    .length;
+}
