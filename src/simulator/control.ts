@@ -186,6 +186,10 @@ function changingHandlers(deps: ControlDeps): Record<string, ControlHandler> {
       );
       return deps.quota.limits();
     },
+    // A channel that dies without a word, as Google's sometimes do.
+    "DELETE /_control/channels": ({ query }) => ({
+      isDropped: deps.channels.all.delete(query.get("id") ?? ""),
+    }),
     "POST /_control/state/save": () => deps.save(),
   };
 }

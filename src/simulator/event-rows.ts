@@ -59,8 +59,10 @@ export function visibleForm(resource: EventResource): EventResource {
 /** What someone who may read, but not see private details, is shown. */
 export function withoutPrivateDetails(resource: EventResource): EventResource {
   if (resource.visibility !== "private" && resource.visibility !== "confidential") return resource;
-  const { kind, etag, id, status, htmlLink, created, updated, iCalUID, start, end } = resource;
+  const { kind, id, status, htmlLink, created, updated, iCalUID, start, end } = resource;
   const { recurrence, recurringEventId, originalStartTime, visibility, transparency } = resource;
+  // Another etag than the full view's: who gains the right to see more must not take the two for the same.
+  const etag = resource.etag?.replace(/"$/, 'r"');
   const kept = { kind, etag, id, status, htmlLink, created, updated, iCalUID, start, end };
   const also = { recurrence, recurringEventId, originalStartTime, visibility, transparency };
   return Object.fromEntries(

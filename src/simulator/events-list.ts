@@ -3,6 +3,7 @@ import type { ApiAnswer, ApiCall, ApiContext } from "./api-call.ts";
 import { momentOf } from "./event-span.ts";
 import { rowsOf } from "./event-rows.ts";
 import type { EventRow, RowRules } from "./event-rows.ts";
+import { badParameter } from "./google-error.ts";
 import { listEnvelope } from "./list-envelope.ts";
 import { readListQuery } from "./list-query.ts";
 import type { EventRestrictions, ListQuery } from "./list-query.ts";
@@ -56,7 +57,13 @@ interface Listing {
 
 function findPosition(listing: Listing & { readonly context: ApiContext }): PagePosition {
   const { calendar, query, tokens, nowMs, context } = listing;
-  if (query.pageToken !== null) return tokens.readPage(query.pageToken);
+  if (query.pageToken !== null) {
+    const position = tokens.readPage(query.pageToken);
+    // A delta's restrictions come from its sync token; a full list's must be repeated.
+    const repeated = position.sinceRevision < 0 ? position.query : "";
+    if (writeStored(query.restrictions) === repeated) return position;
+    throw badParameter("pageToken", "Invalid page token value.");
+  }
   const start = { startRevision: calendar.events.revision(), nextOrdinal: 0, skip: 0 };
   if (query.syncToken === null) {
     return { ...start, sinceRevision: -1, query: writeStored(query.restrictions) };

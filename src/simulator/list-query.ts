@@ -69,7 +69,7 @@ export function readListQuery(query: URLSearchParams): ListQuery {
       "privateExtendedProperty",
       "sharedExtendedProperty",
     ].every((name) => !query.has(name)),
-    fingerprint: [...fixed, ...eventTypes].join("&"),
+    fingerprint: [...fixed, orderBy ?? "", ...eventTypes].join("&"),
   };
 }
 

@@ -113,10 +113,16 @@ function serve(incoming: Incoming, body: string | undefined, deps: ApiDeps): voi
     answer(incoming, body, { deps, fault: plan.answer });
     return;
   }
+  let isAnswered = false;
   const timer = setTimeout(() => {
+    isAnswered = true;
     guard(incoming, deps, () => answer(incoming, body, { deps, fault: plan.answer }));
   }, plan.delayMs);
-  exchange.response.on("close", () => clearTimeout(timer));
+  exchange.response.on("close", () => {
+    clearTimeout(timer);
+    if (isAnswered) return;
+    finish(incoming, { status: 0, reason: "latency" }, { deps, outcome: "aborted" });
+  });
 }
 
 function answer(

@@ -169,7 +169,7 @@ function readAccount(stored: StoredState["accounts"][number]): Account {
   const { list, changes, ...rest } = stored;
   const items: ListedCalendar[] = [...list];
   return {
-    ...emptyAccount(rest),
+    ...emptyAccount(rest, rest.listTokenEpoch),
     ...rest,
     list: createChangeLog({ items, changes }),
     listedById: new Map(items.map((listed) => [listed.calendarId, listed])),

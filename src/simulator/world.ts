@@ -132,13 +132,13 @@ export function createWorld(
     refreshTokens,
     nowMs,
     addAccount(account) {
-      const added = emptyAccount(account);
+      const added = emptyAccount(account, nowMs());
       accounts.set(added.email, added);
       refreshTokens.set(added.refreshToken, added.email);
       return added;
     },
     addCalendar(calendar) {
-      const added = emptyCalendar(calendar);
+      const added = emptyCalendar(calendar, nowMs());
       calendars.set(added.id, added);
       setAccess(added, added.ownerEmail, "owner");
       return added;
@@ -161,25 +161,29 @@ export function createWorld(
 }
 
 /** An account without calendars. */
-export function emptyAccount(account: Pick<Account, "email" | "sub" | "refreshToken">): Account {
+export function emptyAccount(
+  account: Pick<Account, "email" | "sub" | "refreshToken">,
+  bornAtMs: number,
+): Account {
   return {
     ...account,
     isRevoked: false,
     tokensDeadBeforeMs: 0,
-    listTokenEpoch: 0,
+    listTokenEpoch: bornAtMs,
     list: createChangeLog<ListedCalendar>(),
     listedById: new Map(),
   };
 }
 
-function emptyCalendar(calendar: NewCalendar): Calendar {
+function emptyCalendar(calendar: NewCalendar, bornAtMs: number): Calendar {
   return {
     isWatchable: true,
     tokenLifetimeMs: undefined,
     description: undefined,
     ...calendar,
     isDeleted: false,
-    tokenEpoch: 0,
+    // Tokens of an earlier world of the same seed must not pass for this one's.
+    tokenEpoch: bornAtMs,
     acl: new Map(),
     events: createChangeLog<EventHistory>(),
     eventsById: new Map(),

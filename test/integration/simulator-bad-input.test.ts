@@ -81,6 +81,25 @@ test("writes meet Google's other refusals: 404, 409, 410, and 403 for readers", 
   }
 });
 
+test("readers see that a private event is there, not what it is, under another etag", async () => {
+  const [, calendar] = [...simulator.world.calendars.values()];
+  if (!calendar) throw new Error("no calendar");
+  const path = `calendars/${encodeURIComponent(calendar.id)}/events`;
+  simulator.world.setAccess(calendar, client.account.email, "owner");
+  const { body } = await client.post(path, { ...good, summary: "Secret", visibility: "private" });
+  const find = async (): Promise<object | undefined> =>
+    (await client.list(calendar.id, { maxResults: "2500" })).body.items?.find(
+      ({ id }) => id === body.id,
+    );
+  expect(await find()).toMatchObject({ summary: "Secret", etag: body.etag });
+  simulator.world.setAccess(calendar, client.account.email, "reader");
+  const masked = await find();
+  expect(masked).toMatchObject({ id: body.id, visibility: "private" });
+  expect(masked).not.toHaveProperty("summary");
+  expect(masked).not.toHaveProperty("etag", body.etag);
+  simulator.world.setAccess(calendar, client.account.email, "owner");
+});
+
 test("a megabyte of description is stored and listed", async () => {
   const description = "x".repeat(1_000_000);
   const answer = await client.post("calendars/primary/events", { ...good, description });

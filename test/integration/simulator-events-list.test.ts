@@ -132,11 +132,10 @@ test("the page token of one query is refused by another", async () => {
   const { nextPageToken: pageToken = "" } = (await client.list("primary", { maxResults: "1" }))
     .body;
   expect((await client.list("primary", { pageToken, maxResults: "1" })).status).toBe(200);
-  expect(reasonOf(await client.list("primary", { pageToken, singleEvents: "true" }))).toEqual([
-    400,
-    "invalid",
-    "pageToken",
-  ]);
+  for (const other of [{ singleEvents: "true" }, { timeMin: "2026-01-01T00:00:00Z" }]) {
+    const answer = await client.list("primary", { pageToken, ...other });
+    expect(reasonOf(answer)).toEqual([400, "invalid", "pageToken"]);
+  }
 });
 
 test("sync tokens die of age, of an access change, and on demand", async () => {

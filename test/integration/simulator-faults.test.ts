@@ -101,6 +101,17 @@ test("delays follow their distribution and add to whatever comes after", async (
   expect((await client.list("primary")).status).toBe(200);
 });
 
+test("a client that gives up while its answer is delayed is logged as aborted, once", async () => {
+  await install({
+    match: { operation: "events.list" },
+    answer: { kind: "latency", latency: { distribution: "fixed", ms: 60_000 } },
+  });
+  const signal = AbortSignal.timeout(50);
+  await expect(client.send("calendars/primary/events", { signal })).rejects.toThrow(/timeout/);
+  await expect.poll(() => simulator.counters().byOutcome["aborted"]).toBe(1);
+  expect(simulator.log.after(0, 10).at(-1)).toMatchObject({ status: 0, reason: "latency" });
+});
+
 test("an outage has a beginning and an end, and can come again", async () => {
   await install({
     match: { fromMs: 1000, toMs: 2000, everyMs: 10_000 },
