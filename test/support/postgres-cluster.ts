@@ -51,7 +51,7 @@ export async function startPostgresCluster(
     throw error;
   }
   const end = (): Promise<void> => server.stop({ signal: "SIGINT", graceMs: 10_000 });
-  const url = (database: string): string => socketUrl(directory, database);
+  const url = (database: string): string => socketUrl(place, database);
 
   return {
     url,
@@ -93,8 +93,9 @@ interface Place {
   readonly tcpPort: number | undefined;
 }
 
-function socketUrl(directory: string, database: string): string {
-  return `postgres://${USER}@localhost:${String(SOCKET_PORT)}/${database}?host=${encodeURIComponent(directory)}`;
+function socketUrl(place: Pick<Place, "directory" | "tcpPort">, database: string): string {
+  const port = String(place.tcpPort ?? SOCKET_PORT);
+  return `postgres://${USER}@localhost:${port}/${database}?host=${encodeURIComponent(place.directory)}`;
 }
 
 async function initialise(place: Place): Promise<void> {
@@ -126,8 +127,8 @@ async function initialise(place: Place): Promise<void> {
 
 async function launch(place: Place): Promise<ChildServer> {
   const settings = {
+    // The machine is not expected to lose power; a crash of the server still keeps every commit.
     fsync: "off",
-    synchronous_commit: "off",
     full_page_writes: "off",
     max_connections: "200",
     unix_socket_directories: place.directory,
@@ -165,7 +166,10 @@ async function proveReady(server: ChildServer, place: Place): Promise<void> {
       throw new Error(`Postgres ended while starting. It said:\n${await server.lastWords()}`);
     }
     if (await answers(server.pid, place)) return;
-    await systemClock.sleep(50, deadline);
+    if (deadline.aborted) {
+      throw new Error(`Postgres did not answer in time. It said:\n${await server.lastWords()}`);
+    }
+    await systemClock.sleep(50, new AbortController().signal);
   }
 }
 
@@ -174,7 +178,7 @@ async function answers(pid: number, place: Place): Promise<boolean> {
   try {
     const pidFile = await readFile(join(place.directory, "data", "postmaster.pid"), "utf8");
     if (Number(pidFile.split("\n")[0]) !== pid) return false;
-    await runOnPostgres(socketUrl(place.directory, "postgres"), "select 1");
+    await runOnPostgres(socketUrl(place, "postgres"), "select 1");
     return true;
   } catch {
     return false;
