@@ -3,6 +3,11 @@ import { epochMs, type Clock } from "../core/clock.ts";
 import type { QuotaStatus } from "../core/quota-status.ts";
 import type { Ledger } from "./ledger.ts";
 
+/** Redis' cjson writes an empty Lua table as `{}`, whatever it was meant to be. */
+function luaList<Item>(item: z.ZodType<Item>): z.ZodType<readonly Item[]> {
+  return z.union([z.array(item), z.strictObject({}).transform((): Item[] => [])]);
+}
+
 const window = z.object({ limit: z.number(), used: z.number() });
 
 /** The part of the ledger's snapshot that a status needs. */
@@ -10,9 +15,9 @@ const snapshotSchema = z.object({
   project: window,
   day: window,
   retryTokens: z.number(),
-  breakers: z.array(z.object({ upstream: z.string(), state: z.string(), forMs: z.number() })),
+  breakers: luaList(z.object({ upstream: z.string(), state: z.string(), forMs: z.number() })),
   /** Target and value in turn, as Redis returns a hash. */
-  pauses: z.array(z.string()),
+  pauses: luaList(z.string()),
 });
 
 const replySchema = z.tuple([z.unknown(), z.string()]);
