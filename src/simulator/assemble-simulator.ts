@@ -129,8 +129,16 @@ export async function assembleSimulator(
   if (stored) restoreState(stored, world, channels.all);
   else seedWorld(world, options, random);
   notifyOfChanges(world, channels, push);
-  const changes = createChangeGenerator({ world, clock, random: random.fork("changes") });
   let internalErrors = 0;
+  const onInternalError = (): void => {
+    internalErrors += 1;
+  };
+  const changes = createChangeGenerator({
+    world,
+    clock,
+    random: random.fork("changes"),
+    onError: onInternalError,
+  });
   const counters = (): SimulatorCounters => ({
     ...log.counters(),
     longestStallMs: place.longestStallMs(),
@@ -142,14 +150,8 @@ export async function assembleSimulator(
     log.reset();
     place.resetStall();
   };
-  const { stateFile } = options;
-  const save = async (): Promise<void> => {
-    if (stateFile !== undefined) await writeState(stateFile, world, channels.all);
-  };
+  const save = createSave(options.stateFile, { world, channels });
   const parts = { world, changes, faults, quota, log, channels, push };
-  const onInternalError = (): void => {
-    internalErrors += 1;
-  };
   const handle = createHandler(options, {
     ...parts,
     onInternalError,
@@ -195,6 +197,25 @@ function createHandler(options: SimulatorOptions, deps: Handling): SimulatorPart
     else if (exchange.path === "/o/oauth2/v2/auth") oauth.consent(exchange);
     else api(exchange);
   };
+}
+
+/** One save after the other: two at once would write into the same file. */
+function createSave(
+  stateFile: string | undefined,
+  { world, channels }: Pick<SimulatorParts, "world" | "channels">,
+): () => Promise<void> {
+  let saved = Promise.resolve();
+  return () => {
+    if (stateFile === undefined) return saved;
+    const next = saved.then(() => writeState(stateFile, world, channels.all));
+    saved = next.catch(ignoreFailedSave);
+    return next;
+  };
+}
+
+/** Whoever asked for the save is told; the next one is tried all the same. */
+function ignoreFailedSave(): void {
+  // Nothing to do.
 }
 
 /** A client that hangs up is its own business. */

@@ -68,6 +68,8 @@ export function createChangeGenerator(deps: {
   readonly world: World;
   readonly random: Random;
   readonly clock: Clock;
+  /** Told when a change failed: a bug of ours, after which the run has ended. */
+  readonly onError: (error: unknown) => void;
 }): ChangeGenerator {
   const { world, random, clock } = deps;
   const made: Partial<Record<ChangeKind, number>> = {};
@@ -110,7 +112,7 @@ export function createChangeGenerator(deps: {
       running?.stopping.abort();
       const stopping = new AbortController();
       const done = run(perSecond, plan, stopping.signal).catch((error: unknown) => {
-        if (!stopping.signal.aborted) throw error;
+        if (!stopping.signal.aborted) deps.onError(error);
       });
       running = { stopping, done };
     },

@@ -90,15 +90,28 @@ async function saveNowAndThen(simulator: Simulator, signal: AbortSignal): Promis
   let saved = -1;
   let isStopped = false;
   while (!isStopped) {
-    const changed = [...simulator.world.calendars.values()].reduce(
-      (sum, calendar) => sum + calendar.events.revision() + calendar.tokenEpoch,
-      simulator.channels.all.size,
-    );
-    if (changed !== saved) await simulator.save();
-    saved = changed;
+    const state = stateNumber(simulator);
+    // A disk that is full now may not be later; the last save, in `close`, says so if it still is.
+    if (state !== saved) {
+      saved = await simulator.save().then(
+        () => state,
+        () => saved,
+      );
+    }
     isStopped = await systemClock.sleep(SAVE_EVERY_MS, signal).then(
       () => false,
       () => true,
     );
   }
+}
+
+/** A number that is another one after anything worth saving has changed. */
+function stateNumber({ world, channels }: Simulator): number {
+  const calendars = world.calendars
+    .values()
+    .reduce((sum, calendar) => sum + calendar.events.revision() + calendar.tokenEpoch, 0);
+  const accounts = world.accounts
+    .values()
+    .reduce((sum, account) => sum + account.list.revision() + account.listTokenEpoch, 0);
+  return calendars + accounts + channels.all.size + world.refreshTokens.size;
 }
