@@ -159,7 +159,8 @@ local function enrol()
     redis.call("HDEL", JOINED, member)
   end
   if redis.call("ZSCORE", ROSTER, asker) == false then
-    local is_quiet = now - number_of("lastMs", 0) > settings.settleMs
+    -- Who was here before in this epoch has compared clocks over the silence itself.
+    local is_quiet = asker_epoch ~= state.epoch and now - number_of("lastMs", 0) > settings.settleMs
     redis.call("HSETNX", JOINED, asker, (is_quiet and "quiet:" or "") .. whole(now))
   end
   redis.call("ZADD", ROSTER, whole(now), asker)
@@ -568,8 +569,9 @@ local function pace_credit_ms()
 end
 
 -- ── Fair queue: start-time fair queuing over the tenants of a line ───────────────────────────────────────────
--- A tenant that runs ahead of one that waits is held, unless there is room for everyone before it as well. Who
--- waits for a limit of its own, or has nothing left to ask, is not in the active set: the queue conserves work.
+-- A tenant that runs ahead of those that wait is held, unless there is room for them to catch up as well. Who waits
+-- for a limit of its own, has nothing left to ask, or does not come back is not in the active set: the queue
+-- conserves work.
 
 local lines = {}
 local shared_spacing_ms = nil
@@ -593,11 +595,13 @@ local function load_line(name)
   if line then return line end
   line = {
     name = name, tags = LINE .. name .. ":tags", waiting = LINE .. name .. ":waiting", until_key = LINE .. name .. ":until",
+    demand = LINE .. name .. ":demand",
     time = number_of("time:" .. name, 0), groups = {}, group_of = {}, group_count = 0,
   }
   for _, gone in ipairs(redis.call("ZRANGEBYSCORE", line.until_key, "-inf", whole(now))) do
     redis.call("ZREM", line.until_key, gone)
     redis.call("ZREM", line.waiting, gone)
+    redis.call("HDEL", line.demand, gone)
   end
   line.has_waiting = redis.call("ZCARD", line.waiting) > 0
   lines[name] = line
@@ -609,7 +613,7 @@ local function join_line(lane)
   local group = line.group_of[lane.tenant]
   if not group then
     local tag = tonumber(redis.call("ZSCORE", line.tags, lane.tenant) or nil) or 0
-    group = { tenant = lane.tenant, tag = math.max(tag, line.time), lanes = {}, turn = 1, blocked = {} }
+    group = { tenant = lane.tenant, tag = math.max(tag, line.time), lanes = {}, turn = 1, blocked = {}, demand = 0 }
     line.group_of[lane.tenant] = group
     line.group_count = line.group_count + 1
     line.groups[line.group_count] = group
@@ -633,12 +637,34 @@ local function least_waiting_tag(line)
   return line.least
 end
 
+-- The waiting tenants before a group, at most as many as a batch has, with what each could use now.
+local MOST_BEFORE = 32
+
+local function waiting_before(line, group)
+  if group.before then return group.before end
+  group.before = {}
+  local flat = redis.call("ZRANGE", line.waiting, 0, MOST_BEFORE - 1, "WITHSCORES")
+  for index = 1, #flat, 2 do
+    if not line.group_of[flat[index]] then
+      group.before[#group.before + 1] = {
+        tag = tonumber(flat[index + 1]),
+        demand = tonumber(redis.call("HGET", line.demand, flat[index]) or nil) or 1,
+        weight = load_tenant(flat[index]).weight,
+      }
+    end
+  end
+  return group.before
+end
+
 local function is_ahead(lane, line, group, room)
   local least = least_waiting_tag(line)
   if not least then return false end
   if group.tag - least <= 2 * active_askers() + settings.heaviest then return false end
-  local before = redis.call("ZCOUNT", line.waiting, "-inf", string.format("(%.6f", group.tag))
-  return room < lane.units + before * settings.heaviest
+  local owed = 0
+  for _, other in ipairs(waiting_before(line, group)) do
+    if other.tag < group.tag then owed = owed + math.min(other.demand, (group.tag - other.tag) * other.weight) end
+  end
+  return room < lane.units + owed
 end
 
 -- ── One ask ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -808,12 +834,17 @@ local function serve_next(line, group, closed)
     lane.refusal = refusal
     if WAITS_FOR_SHARED_ROOM[refusal.limit] then
       group.waits_until = math.min(group.waits_until or refusal.wait_until, refusal.wait_until)
+      group.demand = group.demand + (lane.count - lane.granted + lane.more) * lane.units
     end
     table.remove(group.lanes, group.turn)
   else
     if lane.granted == 0 then leave_head(lane) end
     charge(lane, line, group, is_probe)
     if lane.granted == lane.count then
+      if lane.more > 0 then
+        group.waits_until = math.min(group.waits_until or now + spacing_ms(), now + spacing_ms())
+        group.demand = group.demand + lane.more * lane.units
+      end
       table.remove(group.lanes, group.turn)
     else
       group.turn = group.turn + 1
@@ -842,9 +873,11 @@ local function save_line(line)
       redis.call("ZADD", line.waiting, string.format("%.6f", group.tag), group.tenant)
       redis.call("ZADD", line.until_key,
         whole(math.min(group.waits_until, now + settings.askAgainMs) + spacing_ms() + settings.holdMs), group.tenant)
+      redis.call("HSET", line.demand, group.tenant, whole(group.demand))
     elseif line.has_waiting then
       redis.call("ZREM", line.waiting, group.tenant)
       redis.call("ZREM", line.until_key, group.tenant)
+      redis.call("HDEL", line.demand, group.tenant)
     end
   end
   redis.call("ZREMRANGEBYSCORE", line.tags, "-inf", string.format("(%.6f", line.time))
@@ -949,7 +982,10 @@ function operations.ask()
     end
     enrol()
     turn_day()
-    for index = 1, count do lanes[index] = read_lane() end
+    for index = 1, count do
+      lanes[index] = read_lane()
+      lanes[index].more = next_number()
+    end
     if is_settled() then
       decide(lanes)
       for index, lane in ipairs(lanes) do answers[index] = answer_lane(lane) end

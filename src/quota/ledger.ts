@@ -35,6 +35,8 @@ const FORMAT = "1";
 export interface LaneAsk {
   readonly lane: LedgerLane;
   readonly count: number;
+  /** How many more wait behind these; it keeps the tenant's place. */
+  readonly more: number;
 }
 
 /** The answer to a batch of asks, in their order. */
@@ -149,7 +151,9 @@ async function ask(
   { reports, lanes }: Parameters<Ledger["ask"]>[0],
 ): Promise<AskAnswer> {
   const told = [String(reports.length), ...reports.flatMap(encodeReport)];
-  const asked = lanes.flatMap(({ lane, count }) => encodeLane(lane, count));
+  const asked = lanes.flatMap(({ lane, count, more }) =>
+    encodeLane(lane, count).concat(String(more)),
+  );
   const askedAtMs = caller.clock.monotonicMs();
   const reply = parseAskReply(await caller.run("ask", [...told, String(lanes.length), ...asked]));
   if (reply.terms !== undefined) caller.witness.learnTerms(reply.terms);

@@ -200,7 +200,11 @@ async function exchange(loop: Loop): Promise<void> {
     await tellTrips(loop);
     const answer = await loop.ledger.ask({
       reports,
-      lanes: takes.map(({ waiting, count }) => ({ lane: waiting.lane, count })),
+      lanes: takes.map(({ waiting, count }) => ({
+        lane: waiting.lane,
+        count,
+        more: waiting.calls.size - count,
+      })),
     });
     if (answer.kind === "decided") {
       loop.trouble = undefined;
