@@ -97,7 +97,7 @@ export interface CalendarStore {
    * Record that someone wants this calendar refreshed: raises `requested` by one and makes the row
    * due at `dueAt` unless it is due earlier, in the more urgent of both classes (I6). Idempotent
    * work, never lost: while a refresh runs, the mark leads to another one. `full` asks for a full
-   * read. `interactive` also lifts a slowed calendar, and makes a row that is queued as background work
+   * read. A slowed calendar keeps its due time unless a person or a backfill asks; `interactive` lifts it, and makes a row that is queued as background work
    * claimable at once: whichever job comes second finds nothing to do.
    */
   request(

@@ -90,7 +90,12 @@ async function markRequested(
 ): Promise<"marked" | "unknown-calendar" | "not-refreshable"> {
   const rank = rankOfClass(request.class);
   const now = clock.now();
-  const isSooner = sql`(due_at is null or ${request.dueAt} < due_at)`;
+  // A slowed calendar waits its time out: else each notification would bring the loop back.
+  const mayHurry =
+    request.class === "interactive" || request.class === "backfill"
+      ? sql`true`
+      : sql`slowed_reason is null`;
+  const isSooner = sql`((due_at is null or ${request.dueAt} < due_at) and ${mayHurry})`;
   const row = await database.write((trx) =>
     trx
       .updateTable("calendars")
