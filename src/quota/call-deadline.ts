@@ -9,6 +9,9 @@ export interface Deadline {
   end(): Promise<void>;
 }
 
+/** Shared: it is thrown away by the sleep that it ends. */
+const OVER = new Error("The call is over");
+
 export function startDeadline(
   { operation, deadlineMs }: Pick<LogicalCall, "operation" | "deadlineMs">,
   clock: Clock,
@@ -26,7 +29,7 @@ export function startDeadline(
   return {
     signal: deadline.signal,
     end: () => {
-      isOver.abort(new Error("The call is over"));
+      isOver.abort(OVER);
       return alarm;
     },
   };

@@ -85,14 +85,7 @@ export function createWire(options: WireOptions, { clock }: { readonly clock: Cl
   });
 
   async function send(request: WireRequest): Promise<WireAnswer> {
-    const timer = new AbortController();
-    const stop = AbortSignal.any([request.signal, timer.signal]);
-    const raw = await Promise.race([
-      dispatch(request, stop),
-      expire(options.requestTimeoutMs + options.connectTimeoutMs, timer.signal),
-    ]).finally(() => {
-      timer.abort(new DOMException("The request is over", "AbortError"));
-    });
+    const raw = await dispatch(request);
     return {
       status: raw.status,
       headers: raw.headers,
@@ -100,30 +93,16 @@ export function createWire(options: WireOptions, { clock }: { readonly clock: Cl
     };
   }
 
-  /** Rejects when time is up; `stop` then aborts the request too. */
-  async function expire(afterMs: number, over: AbortSignal): Promise<never> {
-    await clock.sleep(afterMs, over);
-    throw new DOMException(`No complete answer within ${afterMs} ms`, "TimeoutError");
-  }
-
-  function dispatch(request: WireRequest, stop: AbortSignal): Promise<RawAnswer> {
-    return new Promise((resolve, reject) => {
-      if (request.signal.aborted) {
-        reject(abortReason(request.signal));
-        return;
-      }
-      const handler = createHandler(request, { clock, stop, maxBytes: options.maxBodyBytes });
-      // Not through the controller alone: a request still waiting for a connection has none yet.
-      const onAbort = (): void => {
-        handler.abort(abortReason(stop));
-        reject(abortReason(stop));
-      };
-      stop.addEventListener("abort", onAbort, { once: true });
-      handler.done
-        .finally(() => {
-          stop.removeEventListener("abort", onAbort);
-        })
-        .then(resolve, reject);
+  async function dispatch(request: WireRequest): Promise<RawAnswer> {
+    if (request.signal.aborted) throw abortReason(request.signal);
+    const handler = createHandler(request, { clock, maxBytes: options.maxBodyBytes });
+    const onAbort = (): void => {
+      handler.cancel(abortReason(request.signal));
+    };
+    const timer = new AbortController();
+    request.signal.addEventListener("abort", onAbort, { once: true });
+    cancelLater(handler, timer.signal).catch(handler.cancel);
+    try {
       agent.dispatch(
         {
           origin: request.url.origin,
@@ -134,35 +113,57 @@ export function createWire(options: WireOptions, { clock }: { readonly clock: Cl
         },
         handler,
       );
-    });
+      return await handler.done;
+    } finally {
+      timer.abort(OVER);
+      request.signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async function cancelLater(handler: Handler, over: AbortSignal): Promise<void> {
+    const afterMs = options.requestTimeoutMs + options.connectTimeoutMs;
+    try {
+      await clock.sleep(afterMs, over);
+    } catch {
+      return;
+    }
+    handler.cancel(new DOMException(`No complete answer within ${afterMs} ms`, "TimeoutError"));
   }
 
   return { send, close: () => agent.destroy() };
 }
 
+/** Shared: an error of its own for each request that ended well would cost more than the request. */
+const OVER = new Error("The request is over");
+
 interface Handler extends Dispatcher.DispatchHandler {
   readonly done: Promise<RawAnswer>;
-  abort(reason: Error): void;
+  /** Works in any state: a request still waiting for a connection is never written. */
+  readonly cancel: (reason: Error) => void;
 }
 
 interface HandlerNeeds {
   readonly clock: Clock;
-  readonly stop: AbortSignal;
   readonly maxBytes: number;
 }
 
-function createHandler(request: WireRequest, { clock, stop, maxBytes }: HandlerNeeds): Handler {
+function createHandler(request: WireRequest, { clock, maxBytes }: HandlerNeeds): Handler {
   const { promise, resolve, reject } = Promise.withResolvers<RawAnswer>();
   const chunks: Buffer[] = [];
   let answer: { status: number; headers: Headers } | undefined;
   let controller: Dispatcher.DispatchController | undefined;
+  let cancelledBy: Error | undefined;
   let wasWritten = false;
   let bytes = 0;
   return {
     done: promise,
-    abort: (reason) => controller?.abort(reason),
+    cancel: (reason) => {
+      cancelledBy ??= reason;
+      reject(reason);
+      controller?.abort(reason);
+    },
     onRequestStart: (started) => {
-      if (stop.aborted) throw abortReason(stop);
+      if (cancelledBy) throw cancelledBy;
       // undici writes an unanswered request again after some closes; a permit pays for one write only.
       if (wasWritten) throw new Error("A request is written once per permit");
       if (clock.monotonicMs() >= request.useByMonotonicMs) {
