@@ -232,9 +232,11 @@ function seedWorld(world: World, options: SimulatorOptions, random: Random): voi
 
 function notifyOfChanges(world: World, channels: Channels, push: PushDelivery): void {
   world.onChange((calendar, event) => {
-    if (event === undefined) return;
+    // Access alone is no change of events; a calendar that is gone is.
+    if (event === undefined && !calendar.isDeleted) return;
     for (const channel of channels.of(calendar.id)) {
-      if (channel.expirationMs > world.nowMs()) push.notify(channel, "exists");
+      if (channel.expirationMs > world.nowMs())
+        push.notify(channel, event ? "exists" : "not_exists");
       else channels.all.delete(channel.id);
     }
   });

@@ -265,8 +265,8 @@ function putCalendar(
 }
 
 function deleteCalendar(world: World, calendar: Calendar): void {
-  for (const email of calendar.acl.keys()) world.setAccess(calendar, email, "none");
   calendar.isDeleted = true;
+  for (const email of calendar.acl.keys()) world.setAccess(calendar, email, "none");
 }
 
 function needCalendar(world: World, id: string): Calendar {

@@ -78,11 +78,12 @@ export function createRequestLog(options: {
   let sequence = 0;
   let hash = createHash("sha256");
   let counts = emptyCounts();
+  let windowSeconds = options.windowSeconds();
 
   const windowAt = (windows: Map<string, SlidingWindow>, key: string): SlidingWindow => {
     let window = windows.get(key);
     if (!window) {
-      window = createSlidingWindow(options.windowSeconds() * 1000);
+      window = createSlidingWindow(windowSeconds * 1000);
       windows.set(key, window);
     }
     return window;
@@ -90,10 +91,16 @@ export function createRequestLog(options: {
 
   return {
     arrive({ atMs, project, quotaUser }) {
+      if (windowSeconds !== options.windowSeconds()) {
+        // Windows of another length cannot be compared: those figures begin anew.
+        windowSeconds = options.windowSeconds();
+        counts.projectWindows.clear();
+        counts.userWindows.clear();
+      }
       counts.arrivals += 1;
       windowAt(counts.projectWindows, project).add(atMs, 1);
       if (quotaUser === "") counts.unattributed += 1;
-      else windowAt(counts.userWindows, quotaUser).add(atMs, 1);
+      else windowAt(counts.userWindows, `${project}\n${quotaUser}`).add(atMs, 1);
     },
     finish(request) {
       sequence += 1;
@@ -111,7 +118,7 @@ export function createRequestLog(options: {
     rejectedBy(scope) {
       bump(counts.rejectedByLimit, scope);
     },
-    counters: () => report(counts, options.windowSeconds(), hash.copy().digest("hex")),
+    counters: () => report(counts, windowSeconds, hash.copy().digest("hex")),
     after(from, limit) {
       const first = Math.max(from, sequence - options.keep);
       const requests: LoggedRequest[] = [];
@@ -167,7 +174,7 @@ function bump(counts: Map<string, number>, key: string): void {
 
 function report(counts: Counts, windowSeconds: number, logHash: string): Counters {
   const byProject = peaks(counts.projectWindows);
-  const byQuotaUser = peaks(counts.userWindows);
+  const byQuotaUser = userPeaks(counts.userWindows);
   return {
     arrivals: counts.arrivals,
     tokenRequests: counts.tokenRequests,
@@ -191,6 +198,16 @@ function report(counts: Counts, windowSeconds: number, logHash: string): Counter
     },
     logHash,
   };
+}
+
+/** A quota user's busiest window in any one project: the limit holds per project. */
+function userPeaks(windows: Map<string, SlidingWindow>): Record<string, number> {
+  const byUser: Record<string, number> = {};
+  for (const [key, window] of windows) {
+    const user = key.slice(key.indexOf("\n") + 1);
+    byUser[user] = Math.max(byUser[user] ?? 0, window.peak());
+  }
+  return byUser;
 }
 
 function peaks(windows: Map<string, SlidingWindow>): Record<string, number> {

@@ -39,7 +39,6 @@ export async function createSimulator(
   const { handle, push, ...parts } = await assembleSimulator(options, { clock, place });
   const server = createServer(handle);
   server.keepAliveTimeout = 65_000;
-  server.requestTimeout = 0;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(options.port ?? 0, options.host ?? "127.0.0.1", resolve);

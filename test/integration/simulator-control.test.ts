@@ -83,6 +83,13 @@ test("the counters know every arrival and the busiest window, by project and by 
     },
   });
   expect(counters).toHaveProperty("longestStallMs");
+  // Windows of another length begin anew.
+  await control(simulator, "POST limits", { windowSeconds: 20 });
+  await two.send("users/me/calendarList");
+  expect(await control<Counters>(simulator, "GET counters")).toMatchObject({
+    windowSeconds: 20,
+    mostArrivals: { project: 1 },
+  });
   await control(simulator, "POST counters/reset", {});
   expect((await control<Counters>(simulator, "GET counters")).arrivals).toBe(0);
 });

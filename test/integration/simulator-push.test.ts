@@ -161,6 +161,15 @@ function reason(answer: SimulatorAnswer): unknown {
   return [answer.status, answer.body.error?.errors[0]?.reason];
 }
 
+test("the channels of a deleted calendar hear that it does not exist", async () => {
+  const calendar = simulator.accounts()[0]?.list.items[1]?.calendarId ?? "";
+  const path = `calendars/${encodeURIComponent(calendar)}/events/watch`;
+  await client.post(path, { id: "channel-2", type: "web_hook", address });
+  await vi.waitFor(() => expect(states()).toEqual(["sync"]));
+  await control(simulator, "POST calendars", { id: calendar, isDeleted: true });
+  await vi.waitFor(() => expect(states()).toEqual(["sync", "not_exists"]));
+});
+
 test("what cannot be watched is refused as Google does", async () => {
   await watch();
   expect(reason(await watch())).toEqual([400, "channelIdNotUnique"]);
