@@ -346,12 +346,14 @@ async function driveClock(world: SyncWorld, work: Promise<unknown>): Promise<voi
   await done;
 }
 
-describe("I3: the retry mark", () => {
-  const attempts = (world: SyncWorld): string[] =>
-    world.google.broker.asks
-      .filter(({ operation }) => operation === "events.list")
-      .map(({ attempt }) => attempt);
+/** Of each `events.list` that asked for a permit: was it a first try or a retry? */
+function attempts(world: SyncWorld): string[] {
+  return world.google.broker.asks
+    .filter(({ operation }) => operation === "events.list")
+    .map(({ attempt }) => attempt);
+}
 
+describe("I3: the retry mark", () => {
   test("outlives the job: whoever asks again is retrying", async () => {
     const { world, id } = await openPublished();
     world.google.broker.asks.length = 0;
