@@ -75,11 +75,12 @@ export function createLimiter(options: LimiterOptions): Limiter {
   const idle = new Set<string>();
   let waiting = 0;
 
-  function poolFor(requestClass: RequestClass): Pool {
+  function poolFor({ class: requestClass, tenantId }: SlotAsk): Pool {
     if (requestClass !== "interactive") return background;
-    // Its own part first; what background work leaves unused is better than waiting.
-    const isOwnPartTaken = interactive.calls >= interactive.slots;
-    return isOwnPartTaken && background.calls < background.slots ? background : interactive;
+    // Its own part first; what background work leaves unused is better than waiting, if it is free now.
+    const tenantsCalls = tenants.get(keyOf(background, tenantId))?.calls ?? 0;
+    const isFree = background.calls < background.slots && tenantsCalls < options.slotsPerTenant;
+    return interactive.calls >= interactive.slots && isFree ? background : interactive;
   }
 
   function enter(key: string, pool: Pool): TenantLimiter {
@@ -115,8 +116,8 @@ export function createLimiter(options: LimiterOptions): Limiter {
         retryAfterMs: 1000,
       });
     }
-    const pool = poolFor(ask.class);
-    const key = `${pool.name}:${ask.tenantId}`;
+    const pool = poolFor(ask);
+    const key = keyOf(pool, ask.tenantId);
     const tenant = enter(key, pool);
     waiting += 1;
     const turn = createTurn<T>(ask.signal, () => {
@@ -132,6 +133,10 @@ export function createLimiter(options: LimiterOptions): Limiter {
   }
 
   return { schedule, waiting: () => waiting, tenants: () => tenants.size };
+}
+
+function keyOf({ name }: Pool, tenantId: TenantId): string {
+  return `${name}:${tenantId}`;
 }
 
 function createPool(name: PoolName, slots: number): Pool {

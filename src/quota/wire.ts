@@ -12,6 +12,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { Agent, type Dispatcher } from "undici";
 import type { Clock } from "../core/clock.ts";
+import { createBodyRoom, type BodyPlace, type BodyRoom } from "./body-room.ts";
 
 const inflate = promisify(gunzip);
 
@@ -79,23 +80,27 @@ export function createWire(options: WireOptions, { clock }: { readonly clock: Cl
     // The use-by is checked in HTTP/1's write path; HTTP/2 would write on a shared connection.
     allowH2: false,
     connect: { timeout: options.connectTimeoutMs },
+    // A new connection costs TLS, and perhaps the permit; a server that says sooner is heeded.
+    keepAliveTimeout: KEEP_ALIVE_MS,
     // One timer of ours covers the whole request; undici's own have a resolution of a second.
     headersTimeout: 0,
     bodyTimeout: 0,
   });
+  const room = createBodyRoom(LARGE_BODIES_AT_ONCE);
 
   async function send(request: WireRequest): Promise<WireAnswer> {
-    const raw = await dispatch(request);
-    return {
-      status: raw.status,
-      headers: raw.headers,
-      body: await decode(raw, options.maxBodyBytes),
-    };
+    if (request.signal.aborted) throw abortReason(request.signal);
+    const handler = createHandler(request, { clock, maxBytes: options.maxBodyBytes, room });
+    try {
+      const { status, headers, chunks } = await dispatch(request, handler);
+      const body = await decode({ headers, chunks }, options.maxBodyBytes);
+      return { status, headers, body };
+    } finally {
+      handler.leaveRoom();
+    }
   }
 
-  async function dispatch(request: WireRequest): Promise<RawAnswer> {
-    if (request.signal.aborted) throw abortReason(request.signal);
-    const handler = createHandler(request, { clock, maxBytes: options.maxBodyBytes });
+  async function dispatch(request: WireRequest, handler: Handler): Promise<RawAnswer> {
     const onAbort = (): void => {
       handler.cancel(abortReason(request.signal));
     };
@@ -133,6 +138,12 @@ export function createWire(options: WireOptions, { clock }: { readonly clock: Cl
   return { send, close: () => agent.destroy() };
 }
 
+const KEEP_ALIVE_MS = 30_000;
+
+/** Bodies over the limit below that are read, and inflated, at once: what bounds the memory in flight. */
+const LARGE_BODIES_AT_ONCE = 4;
+const LARGE_BODY_BYTES = 256 * 1024;
+
 /** Shared: an error of its own for each request that ended well would cost more than the request. */
 const OVER = new Error("The request is over");
 
@@ -140,19 +151,22 @@ interface Handler extends Dispatcher.DispatchHandler {
   readonly done: Promise<RawAnswer>;
   /** Works in any state: a request still waiting for a connection is never written. */
   readonly cancel: (reason: Error) => void;
+  readonly leaveRoom: () => void;
 }
 
 interface HandlerNeeds {
   readonly clock: Clock;
   readonly maxBytes: number;
+  readonly room: BodyRoom;
 }
 
-function createHandler(request: WireRequest, { clock, maxBytes }: HandlerNeeds): Handler {
+function createHandler(request: WireRequest, { clock, maxBytes, room }: HandlerNeeds): Handler {
   const { promise, resolve, reject } = Promise.withResolvers<RawAnswer>();
   const chunks: Buffer[] = [];
   let answer: { status: number; headers: Headers } | undefined;
   let controller: Dispatcher.DispatchController | undefined;
   let cancelledBy: Error | undefined;
+  let place: BodyPlace | undefined;
   let wasWritten = false;
   let bytes = 0;
   return {
@@ -162,6 +176,7 @@ function createHandler(request: WireRequest, { clock, maxBytes }: HandlerNeeds):
       reject(reason);
       controller?.abort(reason);
     },
+    leaveRoom: () => place?.leave(),
     onRequestStart: (started) => {
       if (cancelledBy) throw cancelledBy;
       // undici writes an unanswered request again after some closes; a permit pays for one write only.
@@ -183,6 +198,11 @@ function createHandler(request: WireRequest, { clock, maxBytes }: HandlerNeeds):
         return;
       }
       chunks.push(chunk);
+      if (place || bytes <= largeFrom(answer?.headers)) return;
+      current.pause();
+      place = room.enter(() => {
+        current.resume();
+      });
     },
     onResponseEnd: () => {
       if (answer) resolve({ ...answer, chunks });
@@ -194,6 +214,15 @@ function createHandler(request: WireRequest, { clock, maxBytes }: HandlerNeeds):
   };
 }
 
+/** A compressed body is ten times as large once it is read. */
+function largeFrom(headers: Headers | undefined): number {
+  return headers && isCompressed(headers) ? LARGE_BODY_BYTES / 8 : LARGE_BODY_BYTES;
+}
+
+function isCompressed(headers: Headers): boolean {
+  return headers.get("content-encoding")?.trim().toLowerCase() === "gzip";
+}
+
 function toHeaders(raw: Record<string, string | string[] | undefined>): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(raw)) {
@@ -203,11 +232,12 @@ function toHeaders(raw: Record<string, string | string[] | undefined>): Headers 
 }
 
 /** In a thread of zlib's own: inflating eight megabytes does not hold up the event loop. */
-async function decode({ chunks, headers }: RawAnswer, maxBytes: number): Promise<Buffer> {
+async function decode(
+  { chunks, headers }: Pick<RawAnswer, "chunks" | "headers">,
+  maxBytes: number,
+): Promise<Buffer> {
   const body = Buffer.concat(chunks);
-  if (headers.get("content-encoding")?.trim().toLowerCase() !== "gzip" || body.length === 0) {
-    return body;
-  }
+  if (!isCompressed(headers) || body.length === 0) return body;
   try {
     return await inflate(body, { maxOutputLength: maxBytes });
   } catch (error) {

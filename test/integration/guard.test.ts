@@ -296,6 +296,52 @@ describe("what comes back is judged once, for everyone", () => {
     expect(broker.reports.map((report) => report.outcome.kind)).toEqual(["answered"]);
   });
 
+  test("of many large bodies a few are read at once, all arrive, and none leaves its room taken", async () => {
+    const large = "x".repeat(1_500_000);
+    const { guard, get } = await setup(
+      (_, count) =>
+        count % 2 === 0
+          ? {
+              status: 200,
+              headers: { "content-encoding": "gzip" },
+              body: gzipSync(Buffer.from(large)),
+            }
+          : { status: 200, body: large },
+      { options: { limiter: { slotsPerTenant: 16 }, wire: { maxBodyBytes: 2_000_000 } } },
+    );
+    for (let round = 0; round < 2; round += 1) {
+      const bodies = await Promise.all(
+        Array.from({ length: 12 }, () => guard.call(testCall(), () => get())),
+      );
+      expect(bodies.map((body) => body.length)).toEqual(bodies.map(() => large.length));
+    }
+  });
+
+  test("a large body that stalls is put down at its time, and its room is free again", async () => {
+    let isStalling = true;
+    const large = "x".repeat(1_000_000);
+    const { guard, get } = await setup(
+      () =>
+        isStalling
+          ? { status: 200, headers: { "content-length": "2000000" }, partial: large }
+          : { status: 200, body: large },
+      {
+        options: {
+          retry: { maxAttempts: 1 },
+          wire: { requestTimeoutMs: 200, connectTimeoutMs: 200 },
+        },
+      },
+    );
+    const stalled = await Promise.all(
+      Array.from({ length: 6 }, () => caught(guard.call(testCall(), () => get()))),
+    );
+    expect(stalled.map((error) => (error as CallFailed).failure.kind)).toEqual(
+      stalled.map(() => "timed-out"),
+    );
+    isStalling = false;
+    expect(await guard.call(testCall(), () => get())).toHaveLength(large.length);
+  });
+
   test("a truncated compressed body is upstream's failure", async () => {
     const { guard, get } = await setup(() => ({
       status: 200,

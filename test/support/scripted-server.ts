@@ -15,6 +15,12 @@ export type Answer =
       readonly headers?: Record<string, string>;
       readonly body?: string | Buffer;
     }
+  /** Begin a body, and never end it. */
+  | {
+      readonly status: number;
+      readonly headers: Record<string, string>;
+      readonly partial: string;
+    }
   /** Cut the connection without a word. */
   | { readonly cut: true }
   /** Never answer. */
@@ -51,6 +57,11 @@ export async function startScriptedServer(
       if ("hang" in given) return;
       if ("cut" in given) {
         request.socket.destroy();
+        return;
+      }
+      if ("partial" in given) {
+        response.writeHead(given.status, given.headers);
+        response.write(given.partial);
         return;
       }
       response.writeHead(given.status, given.headers ?? { "content-type": "application/json" });
