@@ -29,6 +29,9 @@ const WRITE_DEADLINE_MS = 5_000;
 const POLITE_FOR_MS = 1_000;
 const POLITE_AFTER_MS = 10;
 const POLITE_GAP_MS = 3;
+const READ_TRIES = 50;
+/** The WAL file shrinks back to this after a burst. */
+const WAL_KEPT_BYTES = 64 * 1024 * 1024;
 /** Longer than this no run of statements keeps the event loop to itself. */
 const BREATH_EVERY_MS = 10;
 
@@ -49,26 +52,26 @@ export function openSqliteDatabase(path: string): Database {
         turn.ended();
       }
     },
-    async read(run) {
-      try {
-        return await run(reader);
-      } catch (error) {
-        throw translateError(error);
-      }
-    },
-    async snapshot(run) {
-      try {
-        return await reader.transaction().execute(run);
-      } catch (error) {
-        throw translateError(error);
-      }
-    },
+    read: (run) => untilRead(() => run(reader)),
+    snapshot: (run) => untilRead(() => reader.transaction().execute(run)),
     async close() {
       await reader.destroy();
       await writer.destroy();
       files.close();
     },
   };
+}
+
+/** A reader meets a lock only while another process recovers or resets the WAL: it tries again. */
+async function untilRead<T>(read: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isCollision(error) || tries >= READ_TRIES) throw translateError(error);
+      await delay(tries);
+    }
+  }
 }
 
 function openFiles(path: string): {
@@ -80,6 +83,7 @@ function openFiles(path: string): {
     const writer = openNodeSqlite({ path, readOnly: false, busyTimeoutMs: 200 });
     writer.exec("pragma journal_mode = wal");
     writer.exec("pragma synchronous = full");
+    writer.exec(`pragma journal_size_limit = ${WAL_KEPT_BYTES}`);
     writer.exec(`pragma busy_timeout = ${BUSY_TIMEOUT_MS}`);
     // Opening may create the WAL's index file; only a writer can do that.
     const reader = openNodeSqlite({ path, readOnly: true, busyTimeoutMs: BUSY_TIMEOUT_MS });

@@ -23,7 +23,7 @@ test("two processes write 10,000 times to one SQLite file without an error, and 
 
   const reports = await Promise.all(
     [1, 2].map(async () => {
-      const child = fork(join(import.meta.dirname, "../support/write-store.ts"), {
+      const child = fork(new URL("../support/write-store.ts", import.meta.url), {
         stdio: ["ignore", "inherit", "inherit", "ipc"],
       });
       child.send({ url, calendars, writes: WRITES_EACH });
