@@ -60,12 +60,12 @@ export const runMirror: Scenario = async (options) => {
     const accounts = await openAccountClients(world);
     const writers = await openWriters(accounts);
     options.say(`${String(writers.size)} calendars to write, ${String(accounts.length)} accounts`);
-    const runs: FinishedRun[] = [];
+    const runs: SeenRun[] = [];
     const home = await openScenarioHome(
       { google: world, unlimited: options.foreign === undefined },
       {
         onRunFinished: (run) => {
-          runs.push(run);
+          runs.push({ ...run, finishedAt: Date.now() });
         },
       },
     );
@@ -201,11 +201,16 @@ interface Reading {
   readonly problems: readonly string[];
 }
 
+interface SeenRun extends FinishedRun {
+  readonly finishedAt: number;
+}
+
 /** One read, kept until it can be judged. */
 interface TakenRead {
   readonly row: CalendarRow;
   readonly generation: number;
   readonly events: readonly GoogleEvent[];
+  readonly readAt: number;
   readonly interval: Interval;
 }
 
@@ -214,26 +219,24 @@ function startReader(context: {
   readonly store: Store;
   readonly rows: readonly CalendarRow[];
   readonly writers: ReadonlyMap<string, CalendarWriter>;
-  readonly runs: readonly FinishedRun[];
+  readonly runs: readonly SeenRun[];
   readonly random: () => number;
 }): { stop(): Promise<Reading> } {
   const { store, rows, writers, runs } = context;
   const judged = rows.filter(({ googleId }) => writers.has(googleId));
   const byId = new Map(judged.map((row) => [String(row.id), row]));
-  const tally = { reads: 0, nearPublish: 0, emptyReads: 0, partialReads: 0 };
+  const tally = { reads: 0, emptyReads: 0, partialReads: 0 };
   const problems: string[] = [];
   const taken: TakenRead[] = [];
   const state = { isStopping: false, seenRuns: runs.length };
 
+  /** What was published last, if anything was since the read before; else any calendar. */
   const next = (): CalendarRow | undefined => {
-    while (state.seenRuns < runs.length) {
-      const run = runs[state.seenRuns];
-      state.seenRuns += 1;
-      const row =
-        run?.outcome === "published" ? byId.get(String(run.facts["calendarId"])) : undefined;
-      if (row !== undefined) return row;
-    }
-    return judged[Math.floor(context.random() * judged.length)];
+    const latest = runs.length > state.seenRuns ? runs.at(-1) : undefined;
+    state.seenRuns = runs.length;
+    const published =
+      latest?.outcome === "published" ? byId.get(String(latest.facts["calendarId"])) : undefined;
+    return published ?? judged[Math.floor(context.random() * judged.length)];
   };
 
   const read = async (row: CalendarRow): Promise<void> => {
@@ -242,13 +245,27 @@ function startReader(context: {
     if (copy === undefined) return;
     const { freshness, events } = copy;
     tally.reads += 1;
-    if (Date.now() - (freshness.syncedAt ?? 0) <= NEAR_PUBLISH_MS) tally.nearPublish += 1;
     taken.push({
+      readAt: now,
       row,
       generation: freshness.generation,
       events: events.map(({ id, etag }) => ({ id, etag: etag ?? null })),
       interval: { from: now - (freshness.ageMs ?? 0), to: Date.now() },
     });
+  };
+
+  const countNearPublish = (): number => {
+    const publishes = Map.groupBy(
+      runs.filter(({ outcome }) => outcome === "published"),
+      ({ facts }) => String(facts["calendarId"]),
+    );
+    // A read touches a publish when both fall within 50 ms of each other, whichever came first.
+    return taken.filter(({ row, readAt, interval }) =>
+      (publishes.get(row.id) ?? []).some(
+        ({ finishedAt }) =>
+          finishedAt >= readAt - NEAR_PUBLISH_MS && finishedAt <= interval.to + NEAR_PUBLISH_MS,
+      ),
+    ).length;
   };
 
   /** Judged last: a mirror may hold a version before its own writer has been told that it exists. */
@@ -277,7 +294,7 @@ function startReader(context: {
       state.isStopping = true;
       await ended;
       judge();
-      return { ...tally, problems };
+      return { ...tally, nearPublish: countNearPublish(), problems };
     },
   };
 }
@@ -384,7 +401,7 @@ async function countEvents(store: Store): Promise<number> {
   return total;
 }
 
-function countFullResyncs(runs: readonly FinishedRun[]): number {
+function countFullResyncs(runs: readonly SeenRun[]): number {
   return runs.filter(({ outcome, facts }) => outcome === "published" && facts["refresh"] === "full")
     .length;
 }
