@@ -16,6 +16,8 @@ import type { Migrations } from "./store/migrations.ts";
 import { openMigrations, openStore, type Store } from "./store/open-store.ts";
 import { createVault } from "./store/vault.ts";
 
+const REDIS_TIMEOUT_MS = 4_000;
+
 /** Open the database that the configuration names. Only `start` makes the schema of an empty one. */
 export async function openAppStore(
   config: Config,
@@ -115,11 +117,12 @@ export async function askRedis(
   signal: AbortSignal,
 ): Promise<{ readonly version: string; readonly evictionPolicy: string }> {
   let trouble: Error | undefined;
-  const redis = openRedis(address, { maxRetriesPerRequest: 0, commandTimeout: 4_000 }, (error) => {
+  const redis = openRedis(address, { maxRetriesPerRequest: 0 }, (error) => {
     trouble = error;
   });
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(REDIS_TIMEOUT_MS)]);
   const hangUp = (): void => redis.disconnect();
-  signal.addEventListener("abort", hangUp, { once: true });
+  patience.addEventListener("abort", hangUp, { once: true });
   try {
     const info = await redis.info();
     return {
@@ -130,7 +133,7 @@ export async function askRedis(
     // ioredis rejects with "max retries"; why the connection failed went to the listener.
     throw trouble ?? error;
   } finally {
-    signal.removeEventListener("abort", hangUp);
+    patience.removeEventListener("abort", hangUp);
     redis.disconnect();
   }
 }

@@ -1,38 +1,33 @@
 import { Command } from "commander";
-import { addCalendarsCommand } from "./commands/calendars.ts";
-import { addConfigCommand } from "./commands/config.ts";
-import { addConnectCommand } from "./commands/connect.ts";
-import { addDoctorCommand } from "./commands/doctor.ts";
-import { addEventsCommand } from "./commands/events.ts";
-import { addMigrateCommand } from "./commands/migrate.ts";
-import { addRefreshCommand } from "./commands/refresh.ts";
-import { addServeCommands } from "./commands/serve.ts";
-import { addSimulateCommand } from "./commands/simulate.ts";
-import { addStartCommand } from "./commands/start.ts";
-import { addStatusCommand } from "./commands/status.ts";
 import { exitCodes, type AddCommand, type CommandContext } from "./command-context.ts";
 import { explainError } from "./explain-error.ts";
 import { EXIT, type ExitCode } from "./exit-codes.ts";
 
-/** In the order in which `--help` lists them: the way of a new user. */
-const COMMANDS: readonly AddCommand[] = [
-  addStartCommand,
-  addConnectCommand,
-  addCalendarsCommand,
-  addEventsCommand,
-  addRefreshCommand,
-  addStatusCommand,
-  addDoctorCommand,
-  addMigrateCommand,
-  addConfigCommand,
-  addServeCommands,
-  addSimulateCommand,
-];
+/**
+ * In the order in which `--help` lists them: the way of a new user. Loaded by name, because a command
+ * that reads one row should not wait for Google's client and a simulator.
+ */
+const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
+  ["start", async () => (await import("./commands/start.ts")).addStartCommand],
+  ["connect", async () => (await import("./commands/connect.ts")).addConnectCommand],
+  ["calendars", async () => (await import("./commands/calendars.ts")).addCalendarsCommand],
+  ["events", async () => (await import("./commands/events.ts")).addEventsCommand],
+  ["refresh", async () => (await import("./commands/refresh.ts")).addRefreshCommand],
+  ["status", async () => (await import("./commands/status.ts")).addStatusCommand],
+  ["doctor", async () => (await import("./commands/doctor.ts")).addDoctorCommand],
+  ["migrate", async () => (await import("./commands/migrate.ts")).addMigrateCommand],
+  ["config", async () => (await import("./commands/config.ts")).addConfigCommand],
+  ["worker", async () => (await import("./commands/serve.ts")).addWorkerCommand],
+  ["web", async () => (await import("./commands/serve.ts")).addWebCommand],
+  ["simulate", async () => (await import("./commands/simulate.ts")).addSimulateCommand],
+]);
 
 /** Run one command line; every error ends here, as words and an exit code. */
 export async function runCli(args: readonly string[], context: CommandContext): Promise<ExitCode> {
   try {
-    await createProgram(context).parseAsync([...args], { from: "user" });
+    const program = createProgram(context);
+    for (const load of commandsFor(args)) (await load())(program, context);
+    await program.parseAsync([...args], { from: "user" });
     return exitCodes.get(context) ?? EXIT.ok;
   } catch (error) {
     // Whatever a command threw on its way out of an interruption is a consequence of it.
@@ -41,7 +36,7 @@ export async function runCli(args: readonly string[], context: CommandContext): 
 }
 
 function createProgram(context: CommandContext): Command {
-  const program = new Command("ballast")
+  return new Command("ballast")
     .description(
       "Keeps a mirror of Google calendars fresh, and cannot exhaust the Google quota by its own retries.",
     )
@@ -64,8 +59,12 @@ Examples:
 Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 configuration or credentials, 5 a dependency is down, 130 interrupted.
 Variables: ballast config print`,
     );
-  for (const add of COMMANDS) add(program, context);
-  return program;
+}
+
+/** The command that is named first; all of them where none is: for the help, and for `unknown command`. */
+function commandsFor(args: readonly string[]): Iterable<() => Promise<AddCommand>> {
+  const named = COMMANDS.get(args[0] ?? "");
+  return named === undefined ? COMMANDS.values() : [named];
 }
 
 function tell(error: unknown, args: readonly string[], context: CommandContext): ExitCode {

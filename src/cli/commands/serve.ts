@@ -10,14 +10,18 @@ interface Options {
   readonly json?: true;
 }
 
-/** `ballast worker` and `ballast web`: the service in processes of its own, on a Redis and a database they share. */
-export function addServeCommands(program: Command, context: CommandContext): void {
+/** `ballast worker`: syncs, in a process of its own on a Redis and a database that it shares with others. */
+export function addWorkerCommand(program: Command, context: CommandContext): void {
   program
     .command("worker")
     .description("Sync calendars: one process of several on one Redis and one database")
     .option("--json", "one JSON document when it runs")
     .addHelpText("after", examples("worker"))
     .action(runs<Options>(context, (options) => serve("worker", options, context)));
+}
+
+/** `ballast web`: answers HTTP, beside workers. */
+export function addWebCommand(program: Command, context: CommandContext): void {
   program
     .command("web")
     .description("Answer HTTP: health, metrics, status page, refresh requests")
