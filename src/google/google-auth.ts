@@ -1,18 +1,21 @@
 /**
- * Access tokens, one refresh at a time per account in this process. A refresh is a logical call of its
+ * Access tokens, one refresh at a time per account. A refresh is a logical call of its
  * own, made before the call that needs it, so that it never waits for a slot while it holds one.
  *
- * State: the tokens (token-memory.ts), the refreshes under way (single-flight.ts), and the accounts whose
- * latest refresh reached Google and failed, whose next one is a retry (I3).
+ * State: the tokens (token-memory.ts), the refreshes under way here (single-flight.ts) and in the fleet
+ * (shared-refresh.ts), the accounts whose latest refresh reached Google and failed, whose next one is a
+ * retry (I3), and the latest token of each that Google rejected.
  */
-import type { Clock } from "../core/clock.ts";
-import type { CredentialsSource } from "../core/credentials-source.ts";
+import { epochMs, type Clock } from "../core/clock.ts";
+import type { AccountCredentials, CredentialsSource } from "../core/credentials-source.ts";
 import { CallFailed } from "../core/failure.ts";
 import { FAILURE_POLICY } from "../core/failure-policy.ts";
 import type { AccountId, ProjectId } from "../core/ids.ts";
 import { Refused } from "../core/refusal.ts";
 import type { CallOptions, Guard } from "../core/request.ts";
-import { requestToken, type OAuthClient } from "./request-token.ts";
+import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
+import { requestToken, type IssuedToken, type OAuthClient } from "./request-token.ts";
+import { createSharedRefresh, type SharedRefresh } from "./shared-refresh.ts";
 import { createSingleFlight } from "./single-flight.ts";
 import { createTokenMemory, type AccountAccess, type TokenMemoryOptions } from "./token-memory.ts";
 
@@ -25,6 +28,8 @@ export interface AccessTokensDeps {
   readonly guard: Guard;
   readonly credentials: CredentialsSource;
   readonly clock: Clock;
+  /** Without one, each process refreshes for itself. */
+  readonly exchange?: TokenExchange | undefined;
 }
 
 export interface AccessTokens {
@@ -43,28 +48,9 @@ export function createAccessTokens(
 ): AccessTokens {
   const memory = createTokenMemory(options, deps);
   const failed = new Set<AccountId>();
+  const rejected = new Map<AccountId, string>();
 
-  async function refresh(accountId: AccountId, call: CallOptions): Promise<AccountAccess> {
-    const credentials = await deps.credentials.read(accountId);
-    if (!credentials) {
-      throw new CallFailed({ kind: "credentials-revoked" }, { operation: "oauth.token" });
-    }
-    const { grant, ...payer } = credentials;
-    const attribution = { ...payer, accountId, consumer: call.consumer, class: call.class };
-    const issued = await deps.guard.call({ ...call, attribution, operation: "oauth.token" }, () =>
-      requestToken(grant, options.oauthClientOf(payer.projectId), {
-        tokenUrl: options.tokenUrl,
-        fetch: deps.guard.fetch,
-      }),
-    );
-    if (issued.newRefreshToken !== undefined) {
-      await deps.credentials.replaceRefreshToken(accountId, issued.newRefreshToken);
-    }
-    const mustNameQuotaUser = grant.kind === "service-account";
-    const access = { ...payer, accessToken: issued.accessToken, mustNameQuotaUser };
-    memory.put(accountId, access, issued.lifetimeMs);
-    return access;
-  }
+  const refresh = createRefresh(options, deps, rejected);
 
   const refreshOnce = createSingleFlight(async (accountId, { noteSent, ...call }) => {
     const mark = { wasSent: false };
@@ -74,8 +60,10 @@ export function createAccessTokens(
     };
     const earlierAttempt = failed.has(accountId) ? "reached-google" : call.earlierAttempt;
     try {
-      const access = await refresh(accountId, { ...call, earlierAttempt, onSent });
+      const { access, lifetimeMs } = await refresh(accountId, { ...call, earlierAttempt, onSent });
       failed.delete(accountId);
+      rejected.delete(accountId);
+      memory.put(accountId, access, lifetimeMs);
       return access;
     } catch (error) {
       if (mark.wasSent) {
@@ -102,13 +90,83 @@ export function createAccessTokens(
       }
     },
     reject: (accountId, accessToken) => {
+      rejected.set(accountId, accessToken);
       memory.reject(accountId, accessToken);
     },
     forget: (accountId) => {
       memory.forget(accountId);
       failed.delete(accountId);
+      rejected.delete(accountId);
     },
   };
+}
+
+/** Gets an account a token, by this process or another of the fleet. */
+function createRefresh(
+  options: AccessTokensOptions,
+  deps: AccessTokensDeps,
+  rejected: ReadonlyMap<AccountId, string>,
+): (
+  accountId: AccountId,
+  call: CallOptions,
+) => Promise<{ readonly access: AccountAccess; readonly lifetimeMs: number }> {
+  const shareRefresh = deps.exchange
+    ? createSharedRefresh({ exchange: deps.exchange, clock: deps.clock, random: Math.random })
+    : refreshAlone(deps.clock);
+
+  async function ask(
+    { grant, ...payer }: AccountCredentials,
+    accountId: AccountId,
+    call: CallOptions,
+  ): Promise<IssuedToken> {
+    const attribution = { ...payer, accountId, consumer: call.consumer, class: call.class };
+    const issued = await deps.guard.call({ ...call, attribution, operation: "oauth.token" }, () =>
+      requestToken(grant, options.oauthClientOf(payer.projectId), {
+        tokenUrl: options.tokenUrl,
+        fetch: deps.guard.fetch,
+      }),
+    );
+    if (issued.newRefreshToken !== undefined) {
+      await deps.credentials.replaceRefreshToken(accountId, issued.newRefreshToken);
+    }
+    return issued;
+  }
+
+  return async (accountId, call) => {
+    const credentials = await deps.credentials.read(accountId);
+    if (!credentials) {
+      throw new CallFailed({ kind: "credentials-revoked" }, { operation: "oauth.token" });
+    }
+    const token = await shareRefresh({
+      accountId,
+      signal: call.signal,
+      isGood: (shared) =>
+        shared.accessToken !== rejected.get(accountId) && !isExpiring(shared, options, deps.clock),
+      refresh: (afterAnother) =>
+        ask(credentials, accountId, afterAnother ? { ...call, ...RETRY } : call),
+    });
+    const { grant, ...payer } = credentials;
+    const mustNameQuotaUser = grant.kind === "service-account";
+    const access = { ...payer, accessToken: token.accessToken, mustNameQuotaUser };
+    return { access, lifetimeMs: token.expiresAt - deps.clock.now() };
+  };
+}
+
+const RETRY = { earlierAttempt: "reached-google" } as const;
+
+function refreshAlone(clock: Clock): SharedRefresh {
+  return async ({ refresh }) => {
+    const { accessToken, lifetimeMs } = await refresh(false);
+    return { accessToken, lifetimeMs, expiresAt: epochMs(clock.now() + lifetimeMs) };
+  };
+}
+
+function isExpiring(
+  { expiresAt, lifetimeMs }: SharedToken,
+  { eagerRefreshMs }: TokenMemoryOptions,
+  clock: Clock,
+): boolean {
+  return expiresAt - clock.now() <= Math.min(eagerRefreshMs, lifetimeMs / 10);
 }
 
 function isPassing(error: unknown): boolean {

@@ -1,4 +1,4 @@
-import type { ProjectId } from "../core/ids.ts";
+import type { AccountId, ProjectId } from "../core/ids.ts";
 
 /**
  * Every Redis key of the ledger, named here only. The hash tag puts all keys of one project in one slot, so
@@ -38,4 +38,13 @@ export function ledgerKeys(projectId: ProjectId): readonly string[] {
     // prefix of the fair queue's zsets and hashes
     `${prefix}:line:`,
   ];
+}
+
+/** An account's access token, sealed, and the claim of the one process that refreshes it. */
+export function tokenKeys(accountId: AccountId): {
+  readonly token: string;
+  readonly claim: string;
+} {
+  const prefix = `{ballast-token-${accountId}}`;
+  return { token: `${prefix}:token`, claim: `${prefix}:claim` };
 }

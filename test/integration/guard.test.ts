@@ -242,6 +242,24 @@ describe("a permit is used before its use-by or not at all", () => {
     expect(broker.asks.map(({ attempt }) => attempt)).toEqual(["first", "first", "first"]);
   });
 
+  test("a process that stalls between grant and write sends nothing late", async () => {
+    const { server, broker, guard, get } = await setup(ok, { useByMs: 60 });
+    const acquire = broker.acquire.bind(broker);
+    let hasStalled = false;
+    broker.acquire = async (ask) => {
+      const permit = await acquire(ask);
+      if (!hasStalled) {
+        hasStalled = true;
+        const startedMs = performance.now();
+        while (performance.now() - startedMs < 80) Math.sqrt(2);
+      }
+      return permit;
+    };
+    await guard.call(testCall(), () => get());
+    expect(server.arrivals).toHaveLength(1);
+    expect(broker.reports.map(({ outcome }) => outcome.kind)).toEqual(["unused", "succeeded"]);
+  });
+
   test("a process whose permits always expire sends nothing and says why", async () => {
     const { server, broker, guard, get } = await setup(ok, { useByMs: -1 });
     const error = await caught(guard.call(testCall(), () => get()));
