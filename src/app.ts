@@ -23,6 +23,7 @@ import { startClaimer } from "./queue/claimer.ts";
 import { runWorkers, type FinishedRun } from "./queue/run-worker.ts";
 import { openWorkQueue, type WorkQueue } from "./queue/work-queue.ts";
 import { openBudget, type Budget } from "./quota/open-budget.ts";
+import { createRedisTokenExchange } from "./quota/redis-token-exchange.ts";
 import { readQuotaStatus } from "./quota/quota-status.ts";
 import { quotaSettingsPrefix } from "./quota/ledger-settings.ts";
 import type { Store } from "./store/open-store.ts";
@@ -167,6 +168,11 @@ function startWorker(starting: Starting, parts: Parts): void {
     broker: parts.budget.broker,
     store,
     metrics: parts.metrics,
+    exchange: createRedisTokenExchange({
+      redis: parts.budget.redis,
+      seal: store.vault,
+      clock: deps.clock,
+    }),
     clock: deps.clock,
   });
   started.push({ name: "google", run: () => google.close() });

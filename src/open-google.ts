@@ -1,6 +1,7 @@
 import type { Config } from "./config/config.ts";
 import type { CalendarSource } from "./core/calendar-source.ts";
 import type { Clock, EpochMs } from "./core/clock.ts";
+import type { TokenExchange } from "./core/token-exchange.ts";
 import { createCalendarSource } from "./google/calendar-source.ts";
 import { classifyFailure } from "./google/classify-failure.ts";
 import { classifyThrown } from "./google/classify-thrown.ts";
@@ -35,6 +36,8 @@ export function openGoogle(
     readonly broker: PermitBroker;
     readonly store: Pick<Store, "credentials" | "health">;
     readonly metrics: Metrics;
+    /** Where the fleet shares access tokens. */
+    readonly exchange: TokenExchange;
     readonly clock: Clock;
   },
 ): { readonly source: CalendarSource; close(): Promise<void> } {
@@ -73,7 +76,7 @@ export function openGoogle(
         clientSecret: oauthClient?.secret ?? "simulator",
       }),
     },
-    { guard, credentials: store.credentials, clock },
+    { guard, credentials: store.credentials, exchange: deps.exchange, clock },
   );
   const client = createCalendarClient({ rootUrl: apiRootUrl }, { fetch: guard.fetch });
   return {

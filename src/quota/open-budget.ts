@@ -13,6 +13,8 @@ export interface Budget {
   readonly broker: PermitBroker;
   readonly ledger: Ledger;
   readonly opener: LedgerOpener;
+  /** Its connection, for what else the fleet shares in passing. */
+  readonly redis: Redis;
   close(): Promise<void>;
 }
 
@@ -42,6 +44,7 @@ export function openBudget(
     broker,
     ledger,
     opener,
+    redis,
     async close() {
       await broker.close();
       await opener.close();

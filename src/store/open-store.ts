@@ -45,6 +45,8 @@ export interface Store {
   readonly migrations: Migrations;
   /** Whether what would be fetched now could be stored (I13). */
   readonly health: StoreHealth;
+  /** Seals what the fleet shares outside of the database. */
+  readonly vault: Vault;
   close(): Promise<void>;
 }
 
@@ -106,6 +108,7 @@ function storeOver(
     ledgerRecord: createLedgerRecord(parts),
     migrations: deps.migrations,
     health: deps.health,
+    vault: deps.vault,
     close: () => database.close(),
   };
 }
