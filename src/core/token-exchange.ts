@@ -4,6 +4,8 @@ import type { AccountId } from "./ids.ts";
 /** An access token that one process got for all. */
 export interface SharedToken {
   readonly accessToken: string;
+  /** What it was issued for: an account that was connected anew has no use for it. */
+  readonly grantId: string;
   readonly expiresAt: EpochMs;
   /** How long it lived when it was issued. */
   readonly lifetimeMs: number;

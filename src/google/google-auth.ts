@@ -6,18 +6,24 @@
  * (shared-refresh.ts), the accounts whose latest refresh reached Google and failed, whose next one is a
  * retry (I3), and the latest token of each that Google rejected.
  */
+import { createHash } from "node:crypto";
 import { epochMs, type Clock } from "../core/clock.ts";
-import type { AccountCredentials, CredentialsSource } from "../core/credentials-source.ts";
+import type { AccountCredentials, CredentialsSource, Grant } from "../core/credentials-source.ts";
 import { CallFailed } from "../core/failure.ts";
 import { FAILURE_POLICY } from "../core/failure-policy.ts";
 import type { AccountId, ProjectId } from "../core/ids.ts";
 import { Refused } from "../core/refusal.ts";
 import type { CallOptions, Guard } from "../core/request.ts";
 import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
-import { requestToken, type IssuedToken, type OAuthClient } from "./request-token.ts";
+import { requestToken, type OAuthClient } from "./request-token.ts";
 import { createSharedRefresh, type SharedRefresh } from "./shared-refresh.ts";
 import { createSingleFlight } from "./single-flight.ts";
-import { createTokenMemory, type AccountAccess, type TokenMemoryOptions } from "./token-memory.ts";
+import {
+  createTokenMemory,
+  type AccountAccess,
+  type KnownToken,
+  type TokenMemoryOptions,
+} from "./token-memory.ts";
 
 export interface AccessTokensOptions extends TokenMemoryOptions {
   readonly tokenUrl: string;
@@ -60,11 +66,11 @@ export function createAccessTokens(
     };
     const earlierAttempt = failed.has(accountId) ? "reached-google" : call.earlierAttempt;
     try {
-      const { access, lifetimeMs } = await refresh(accountId, { ...call, earlierAttempt, onSent });
+      const token = await refresh(accountId, { ...call, earlierAttempt, onSent });
       failed.delete(accountId);
       rejected.delete(accountId);
-      memory.put(accountId, access, lifetimeMs);
-      return access;
+      memory.put(accountId, token, token.lifetimeMs);
+      return token.access;
     } catch (error) {
       if (mark.wasSent) {
         failed.add(accountId);
@@ -75,10 +81,23 @@ export function createAccessTokens(
     }
   }, deps);
 
+  /** An account that was connected anew, perhaps as someone else, has no use for its old token. */
+  async function findToken(accountId: AccountId): Promise<KnownToken | undefined> {
+    const token = memory.find(accountId);
+    if (!token?.isUnconfirmed) return token;
+    const credentials = await deps.credentials.read(accountId);
+    if (credentials && grantIdOf(credentials.grant) === token.grantId) {
+      memory.confirm(accountId);
+      return token;
+    }
+    memory.forget(accountId);
+    return undefined;
+  }
+
   return {
     get: async (accountId, call) => {
       call.signal.throwIfAborted();
-      const token = memory.find(accountId);
+      const token = await findToken(accountId);
       if (token && !token.isExpiring) return token.access;
       try {
         return await refreshOnce(accountId, call);
@@ -109,7 +128,7 @@ function createRefresh(
 ): (
   accountId: AccountId,
   call: CallOptions,
-) => Promise<{ readonly access: AccountAccess; readonly lifetimeMs: number }> {
+) => Promise<Pick<KnownToken, "access" | "grantId"> & { readonly lifetimeMs: number }> {
   const shareRefresh = deps.exchange
     ? createSharedRefresh({ exchange: deps.exchange, clock: deps.clock, random: Math.random })
     : refreshAlone(deps.clock);
@@ -118,18 +137,21 @@ function createRefresh(
     { grant, ...payer }: AccountCredentials,
     accountId: AccountId,
     call: CallOptions,
-  ): Promise<IssuedToken> {
+  ): Promise<Omit<SharedToken, "expiresAt">> {
     const attribution = { ...payer, accountId, consumer: call.consumer, class: call.class };
-    const issued = await deps.guard.call({ ...call, attribution, operation: "oauth.token" }, () =>
-      requestToken(grant, options.oauthClientOf(payer.projectId), {
-        tokenUrl: options.tokenUrl,
-        fetch: deps.guard.fetch,
-      }),
+    const { accessToken, lifetimeMs, newRefreshToken } = await deps.guard.call(
+      { ...call, attribution, operation: "oauth.token" },
+      () =>
+        requestToken(grant, options.oauthClientOf(payer.projectId), {
+          tokenUrl: options.tokenUrl,
+          fetch: deps.guard.fetch,
+        }),
     );
-    if (issued.newRefreshToken !== undefined) {
-      await deps.credentials.replaceRefreshToken(accountId, issued.newRefreshToken);
-    }
-    return issued;
+    if (newRefreshToken === undefined)
+      return { accessToken, lifetimeMs, grantId: grantIdOf(grant) };
+    await deps.credentials.replaceRefreshToken(accountId, newRefreshToken);
+    const newGrant = { kind: "refresh-token", refreshToken: newRefreshToken } as const;
+    return { accessToken, lifetimeMs, grantId: grantIdOf(newGrant) };
   }
 
   return async (accountId, call) => {
@@ -141,14 +163,16 @@ function createRefresh(
       accountId,
       signal: call.signal,
       isGood: (shared) =>
-        shared.accessToken !== rejected.get(accountId) && !isExpiring(shared, options, deps.clock),
+        shared.grantId === grantIdOf(credentials.grant) &&
+        shared.accessToken !== rejected.get(accountId) &&
+        !isExpiring(shared, options, deps.clock),
       refresh: (afterAnother) =>
         ask(credentials, accountId, afterAnother ? { ...call, ...RETRY } : call),
     });
     const { grant, ...payer } = credentials;
     const mustNameQuotaUser = grant.kind === "service-account";
     const access = { ...payer, accessToken: token.accessToken, mustNameQuotaUser };
-    return { access, lifetimeMs: token.expiresAt - deps.clock.now() };
+    return { access, grantId: token.grantId, lifetimeMs: token.expiresAt - deps.clock.now() };
   };
 }
 
@@ -156,8 +180,8 @@ const RETRY = { earlierAttempt: "reached-google" } as const;
 
 function refreshAlone(clock: Clock): SharedRefresh {
   return async ({ refresh }) => {
-    const { accessToken, lifetimeMs } = await refresh(false);
-    return { accessToken, lifetimeMs, expiresAt: epochMs(clock.now() + lifetimeMs) };
+    const issued = await refresh(false);
+    return { ...issued, expiresAt: epochMs(clock.now() + issued.lifetimeMs) };
   };
 }
 
@@ -167,6 +191,11 @@ function isExpiring(
   clock: Clock,
 ): boolean {
   return expiresAt - clock.now() <= Math.min(eagerRefreshMs, lifetimeMs / 10);
+}
+
+/** Names a grant without telling it. */
+function grantIdOf(grant: Grant): string {
+  return createHash("sha256").update(JSON.stringify(grant)).digest("hex").slice(0, 32);
 }
 
 function isPassing(error: unknown): boolean {

@@ -20,10 +20,10 @@ export interface SharedRefreshDeps {
 export interface SharedRefreshAsk {
   readonly accountId: AccountId;
   readonly signal: AbortSignal;
-  /** Whether this token will do: it is neither expiring nor the one that Google rejected. */
+  /** Whether this token will do: for this grant, not expiring, not the one that Google rejected. */
   readonly isGood: (token: SharedToken) => boolean;
   /** `afterAnother`: another process tried just now, and in vain; this try is a retry. */
-  readonly refresh: (afterAnother: boolean) => Promise<{ accessToken: string; lifetimeMs: number }>;
+  readonly refresh: (afterAnother: boolean) => Promise<Omit<SharedToken, "expiresAt">>;
 }
 
 /** A good token, by this process or another. Throws what `refresh` threw, or the signal's reason. */
@@ -57,8 +57,8 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
     { claim, afterAnother }: { readonly claim: TokenClaim | undefined; afterAnother: boolean },
   ): Promise<SharedToken> {
     try {
-      const { accessToken, lifetimeMs } = await ask.refresh(afterAnother);
-      const token = { accessToken, lifetimeMs, expiresAt: epochMs(clock.now() + lifetimeMs) };
+      const issued = await ask.refresh(afterAnother);
+      const token = { ...issued, expiresAt: epochMs(clock.now() + issued.lifetimeMs) };
       if (claim) await orUndefined(claim.publish(token));
       return token;
     } catch (error) {

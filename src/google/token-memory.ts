@@ -16,13 +16,29 @@ export interface TokenMemoryOptions {
   readonly maxAccounts: number;
 }
 
+/** A token that is good for another request at least. */
+export interface KnownToken {
+  readonly access: AccountAccess;
+  /** What it was issued for. */
+  readonly grantId: string;
+  readonly isExpiring: boolean;
+  /** It is a while ago that its account was known to have that grant. */
+  readonly isUnconfirmed: boolean;
+}
+
 /**
  * The access tokens of this process. State, per account: absent, or a token that is fresh, then
  * expiring (to be refreshed, still good), then absent again.
  */
 export interface TokenMemory {
-  find(accountId: AccountId): { access: AccountAccess; isExpiring: boolean } | undefined;
-  put(accountId: AccountId, access: AccountAccess, lifetimeMs: number): void;
+  find(accountId: AccountId): KnownToken | undefined;
+  put(
+    accountId: AccountId,
+    token: Pick<KnownToken, "access" | "grantId">,
+    lifetimeMs: number,
+  ): void;
+  /** Its account still has the grant that it was issued for. */
+  confirm(accountId: AccountId): void;
   /** It could not be refreshed now: not to be tried again for a while. */
   keepUsing(accountId: AccountId): void;
   reject(accountId: AccountId, accessToken: string): void;
@@ -35,14 +51,22 @@ const REFRESH_AGAIN_AFTER_MS = 30_000;
 /** A token that expires sooner than this may do so on its way. */
 const LAST_USE_BEFORE_EXPIRY_MS = 2000;
 
+/** For so long may a process go on in the name of an identity that the account was taken from. */
+const CONFIRM_AFTER_MS = 60_000;
+
+interface StoredToken {
+  readonly access: AccountAccess;
+  readonly grantId: string;
+  readonly expiresAtMs: number;
+  refreshAtMs: number;
+  confirmedAtMs: number;
+}
+
 export function createTokenMemory(
   { eagerRefreshMs, maxAccounts }: TokenMemoryOptions,
   { clock }: { readonly clock: Clock },
 ): TokenMemory {
-  const tokens = new Map<
-    AccountId,
-    { readonly access: AccountAccess; readonly expiresAtMs: number; refreshAtMs: number }
-  >();
+  const tokens = new Map<AccountId, StoredToken>();
 
   return {
     find: (accountId) => {
@@ -53,15 +77,25 @@ export function createTokenMemory(
       if (nowMs >= token.expiresAtMs - LAST_USE_BEFORE_EXPIRY_MS) return undefined;
       // To the end of the line: the map's first is the longest unused.
       tokens.set(accountId, token);
-      return { access: token.access, isExpiring: nowMs >= token.refreshAtMs };
+      return {
+        access: token.access,
+        grantId: token.grantId,
+        isExpiring: nowMs >= token.refreshAtMs,
+        isUnconfirmed: nowMs >= token.confirmedAtMs + CONFIRM_AFTER_MS,
+      };
     },
-    put: (accountId, access, lifetimeMs) => {
-      const expiresAtMs = clock.monotonicMs() + lifetimeMs;
+    put: (accountId, { access, grantId }, lifetimeMs) => {
+      const confirmedAtMs = clock.monotonicMs();
+      const expiresAtMs = confirmedAtMs + lifetimeMs;
       const refreshAtMs = expiresAtMs - Math.min(eagerRefreshMs, lifetimeMs / 10);
       tokens.delete(accountId);
-      tokens.set(accountId, { access, expiresAtMs, refreshAtMs });
+      tokens.set(accountId, { access, grantId, expiresAtMs, refreshAtMs, confirmedAtMs });
       const [longestUnused] = tokens.keys();
       if (tokens.size > maxAccounts && longestUnused !== undefined) tokens.delete(longestUnused);
+    },
+    confirm: (accountId) => {
+      const token = tokens.get(accountId);
+      if (token) token.confirmedAtMs = clock.monotonicMs();
     },
     keepUsing: (accountId) => {
       const token = tokens.get(accountId);

@@ -6,10 +6,18 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
+import { z } from "zod";
 import { epochMs, type Clock } from "../core/clock.ts";
 import type { AccountId } from "../core/ids.ts";
 import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
 import { tokenKeys } from "./redis-keys.ts";
+
+const sharedToken = z.object({
+  accessToken: z.string(),
+  grantId: z.string(),
+  expiresAt: z.number(),
+  lifetimeMs: z.number(),
+});
 
 /** Seals what only this fleet may read; bound to the account it belongs to. */
 export interface TokenSeal {
@@ -65,15 +73,6 @@ function contextOf(accountId: AccountId): string {
 
 /** Undefined for what another version wrote otherwise. */
 function readToken(text: string): SharedToken | undefined {
-  const parsed: unknown = JSON.parse(text);
-  if (typeof parsed !== "object" || parsed === null) return undefined;
-  if (!("accessToken" in parsed) || !("expiresAt" in parsed) || !("lifetimeMs" in parsed)) {
-    return undefined;
-  }
-  const { accessToken, expiresAt, lifetimeMs } = parsed;
-  return typeof accessToken === "string" &&
-    typeof expiresAt === "number" &&
-    typeof lifetimeMs === "number"
-    ? { accessToken, expiresAt: epochMs(expiresAt), lifetimeMs }
-    : undefined;
+  const parsed = sharedToken.safeParse(JSON.parse(text));
+  return parsed.success ? { ...parsed.data, expiresAt: epochMs(parsed.data.expiresAt) } : undefined;
 }

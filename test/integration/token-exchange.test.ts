@@ -147,6 +147,7 @@ describe("token refreshes are single-flight per account across the fleet", () =>
 describe("the exchange in Redis", () => {
   const token = {
     accessToken: "ya29.very-secret",
+    grantId: "g1",
     expiresAt: epochMs(Date.now() + 60_000),
     lifetimeMs: 3_600_000,
   };

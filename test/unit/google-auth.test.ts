@@ -13,6 +13,8 @@ interface Setup {
   readonly clock: ManualClock;
   readonly tokens: AccessTokens;
   readonly calls: LogicalCall[];
+  /** What the store holds now. */
+  readonly stored: { refreshToken: string | undefined; reads: number };
   /** The next refreshes throw these, in order; undefined: succeed. */
   readonly errors: (Error | undefined)[];
   readonly get: (over?: Partial<CallOptions>) => Promise<string>;
@@ -22,6 +24,7 @@ function setup({ expiresInSeconds = 3600, maxAccounts = 10 } = {}): Setup {
   const clock = createManualClock();
   const calls: LogicalCall[] = [];
   const errors: (Error | undefined)[] = [];
+  const stored: Setup["stored"] = { refreshToken: "r", reads: 0 };
   const guard: Guard = {
     call: (call, attempt) => {
       calls.push(call);
@@ -45,13 +48,17 @@ function setup({ expiresInSeconds = 3600, maxAccounts = 10 } = {}): Setup {
       guard,
       clock,
       credentials: {
-        read: () =>
-          Promise.resolve({
+        read: () => {
+          stored.reads += 1;
+          const { refreshToken } = stored;
+          if (refreshToken === undefined) return Promise.resolve(undefined);
+          return Promise.resolve({
             projectId: projectId("default"),
             tenantId: tenantId("acme"),
             quotaUser: quotaUser("u"),
-            grant: { kind: "refresh-token", refreshToken: "r" },
-          }),
+            grant: { kind: "refresh-token", refreshToken },
+          });
+        },
         replaceRefreshToken: () => Promise.resolve(),
       },
     },
@@ -67,7 +74,7 @@ function setup({ expiresInSeconds = 3600, maxAccounts = 10 } = {}): Setup {
     });
     return access.accessToken;
   };
-  return { clock, tokens, calls, errors, get };
+  return { clock, tokens, calls, errors, stored, get };
 }
 
 const failed = (failure: Failure): CallFailed =>
@@ -153,6 +160,34 @@ describe("an access token", () => {
     });
     await get();
     expect(calls).toHaveLength(4);
+  });
+});
+
+describe("an account that was connected anew", () => {
+  test("gets a token of its new grant within a minute", async () => {
+    const { clock, get, stored } = setup();
+    await get();
+    stored.refreshToken = "someone-else";
+    await clock.advance(60_000);
+    expect(await get()).toBe("token-2");
+  });
+
+  test("or was removed, has none within a minute", async () => {
+    const { clock, get, stored } = setup();
+    await get();
+    stored.refreshToken = undefined;
+    await clock.advance(60_000);
+    await expect(get()).rejects.toMatchObject({ failure: { kind: "credentials-revoked" } });
+  });
+
+  test("not at all, keeps its token, and the store is asked once a minute", async () => {
+    const { clock, get, stored, calls } = setup();
+    for (let second = 0; second < 180; second += 1) {
+      await get();
+      await clock.advance(1000);
+    }
+    expect(calls).toHaveLength(1);
+    expect(stored.reads).toBe(3);
   });
 });
 
