@@ -8,8 +8,8 @@ import { createOutput } from "./output.ts";
 
 /** How long a command that starts nothing may take to come back after Ctrl-C. */
 const COME_BACK_MS = 2_000;
-/** How long an open handle may keep a finished process before it is ended all the same. */
-const LINGER_MS = 2_000;
+/** How long a library's leftover timer may keep a finished process; what was written is out before it ends. */
+const LINGER_MS = 200;
 const SAME_KEYPRESS_MS = 300;
 
 const interruption = new AbortController();
@@ -50,6 +50,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   },
   exit: (code) => process.exit(code),
 });
-setTimeout(() => {
-  if (process.stdout.writableLength === 0) process.exit();
+setInterval(() => {
+  if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit();
 }, LINGER_MS).unref();
