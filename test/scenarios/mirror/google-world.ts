@@ -91,15 +91,21 @@ export async function openAccountClients(world: GoogleWorld): Promise<readonly A
   );
 }
 
+/** A writer, and the account that it writes as. */
+export interface OwnedWriter extends CalendarWriter {
+  readonly account: AccountClient;
+}
+
 /** One writer per Google calendar that some account may write, however many accounts see it. */
 export async function openWriters(
   accounts: readonly AccountClient[],
-): Promise<ReadonlyMap<string, CalendarWriter>> {
-  const writers = new Map<string, CalendarWriter>();
+): Promise<ReadonlyMap<string, OwnedWriter>> {
+  const writers = new Map<string, OwnedWriter>();
   for (const account of accounts) {
     for (const { googleId, canWrite } of account.listed) {
       if (!canWrite || writers.has(googleId)) continue;
-      writers.set(googleId, await createCalendarWriter(account.client, googleId, () => Date.now()));
+      const writer = await createCalendarWriter(account.client, googleId, () => Date.now());
+      writers.set(googleId, { ...writer, account });
     }
   }
   return writers;
