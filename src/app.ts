@@ -7,6 +7,7 @@
 import type { JobContext } from "../jobs/context.ts";
 import { createFeed } from "../jobs/feed-queue.ts";
 import { JOBS } from "../jobs/index.ts";
+import { measureRefresh } from "../jobs/measure-refresh.ts";
 import type { Config } from "./config/config.ts";
 import type { CalendarSource } from "./core/calendar-source.ts";
 import type { Clock } from "./core/clock.ts";
@@ -25,6 +26,7 @@ import { openWorkQueue, type WorkQueue } from "./queue/work-queue.ts";
 import { openBudget, type Budget } from "./quota/open-budget.ts";
 import { createRedisTokenExchange } from "./quota/redis-token-exchange.ts";
 import { readQuotaStatus } from "./quota/quota-status.ts";
+import type { LedgerEvent } from "./quota/ledger-opener.ts";
 import { quotaSettingsPrefix } from "./quota/ledger-settings.ts";
 import type { Store } from "./store/open-store.ts";
 import { createDiscoverCalendars } from "./sync/discover-calendars.ts";
@@ -37,6 +39,8 @@ const PROJECT = projectId("default");
 const HOUR_MS = 3_600_000;
 const DISCOVERY_INTERVAL_MS = 6 * HOUR_MS;
 const REFRESHES_PER_MINUTE = 600;
+const LEDGER_TROUBLE_QUIET_MS = 2_000;
+const LEDGER_TROUBLE_EVERY_MS = 10_000;
 
 export interface AppOptions {
   /** `worker` syncs, `web` answers HTTP, `all` does both. */
@@ -144,9 +148,7 @@ function startBudget({ options, deps, started }: Starting, store: Store): Budget
       clock: deps.clock,
       record: store.ledgerRecord,
       settings: store.settings,
-      onLedgerEvent: (event) => {
-        logger.log(event.kind === "opened" ? "info" : "warn", "Quota ledger", { ...event });
-      },
+      onLedgerEvent: tellLedgerEvents(deps),
       onRedisError: redisTrouble(logger),
     },
   );
@@ -191,6 +193,7 @@ function startWorker(starting: Starting, parts: Parts): void {
       clock: deps.clock,
       onFinished: (run) => {
         record(run);
+        measureRefresh(parts.metrics, run);
         deps.onRunFinished?.(run);
       },
       setAside: ({ queue: name, job, jobId, problem }) =>
@@ -273,7 +276,15 @@ async function startHttp(
       clock: deps.clock,
       logger: deps.logger,
       status,
-      metrics,
+      metrics: {
+        contentType: metrics.contentType,
+        render: async () => {
+          const { calendars, backlog } = await status();
+          if (calendars !== undefined) metrics.setCalendars(calendars);
+          if (backlog !== undefined) metrics.setBacklog(backlog);
+          return metrics.render();
+        },
+      },
       accounts: store.accounts,
       calendars: store.calendars,
       readiness: () => readReadiness(store, queue),
@@ -302,6 +313,19 @@ async function readReadiness(
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** A first look that comes before the connection is up is no news; trouble that lasts is, once a while. */
+function tellLedgerEvents({ logger, clock }: AppDeps): (event: LedgerEvent) => void {
+  let quietUntilMs = clock.monotonicMs() + LEDGER_TROUBLE_QUIET_MS;
+  return (event) => {
+    if (event.kind === "trouble") {
+      const nowMs = clock.monotonicMs();
+      if (nowMs < quietUntilMs) return;
+      quietUntilMs = nowMs + LEDGER_TROUBLE_EVERY_MS;
+    }
+    logger.log(event.kind === "opened" ? "info" : "warn", "Quota ledger", { ...event });
+  };
 }
 
 /** One line when Redis goes away and not one for every try to reach it again. */

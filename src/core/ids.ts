@@ -17,8 +17,6 @@ export type AccountId = Id<"account">;
 export type CalendarId = Id<"calendar">;
 /** Google's id of a calendar: an address-like string; case matters; may hold `:` `/` `#` `%` and any unicode. */
 export type GoogleCalendarId = Id<"google-calendar">;
-/** Google's id of an event, unique within its calendar. */
-export type GoogleEventId = Id<"google-event">;
 /** Whom Google charges for a request, hashed where it is an address. */
 export type QuotaUser = Id<"quota-user">;
 /** The program or feature that asks: `ballast-worker`, `booking-api`, … */
@@ -36,6 +34,5 @@ export const accountName = (value: string): AccountName => as(value);
 export const accountId = (value: string): AccountId => as(value);
 export const calendarId = (value: string): CalendarId => as(value);
 export const googleCalendarId = (value: string): GoogleCalendarId => as(value);
-export const googleEventId = (value: string): GoogleEventId => as(value);
 export const quotaUser = (value: string): QuotaUser => as(value);
 export const consumer = (value: string): Consumer => as(value);
