@@ -28,10 +28,12 @@ function onSignal(signal: NodeJS.Signals): void {
 }
 process.on("SIGINT", onSignal);
 process.on("SIGTERM", onSignal);
+// The terminal was closed: what was started must not outlive it.
+process.on("SIGHUP", onSignal);
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    // Whoever read our output has gone (`| head`): that ends a command, and is no failure.
-    if (error.code !== "EPIPE") throw error;
+    // Whoever read our output has gone (`| head`, a closed terminal): that ends a command, and is no failure.
+    if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
     interruption.abort(new Interrupted("output closed"));
   });
 }

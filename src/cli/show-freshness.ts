@@ -12,16 +12,28 @@ export interface Done {
   readonly eventsChanged: number;
 }
 
+/** The verdict and why. */
+interface StatusLine {
+  readonly verdict: string;
+  readonly sentence: string;
+}
+
 /** Keep a line up to date that says how many calendars are fresh, until the signal; says it once when all are. */
 export async function showFreshness(
-  deps: { readonly store: Store; readonly done: () => Done; readonly signal: AbortSignal },
+  deps: {
+    readonly store: Store;
+    readonly status: () => Promise<StatusLine>;
+    readonly done: () => Done;
+    readonly signal: AbortSignal;
+  },
   { clock, output }: CommandContext,
 ): Promise<void> {
-  const { store, done, signal } = deps;
+  const { store, status, done, signal } = deps;
   const startedMs = clock.monotonicMs();
   let saidAtMs = -Infinity;
   let said = "";
   let wasComplete = false;
+  let verdict = "ok";
   while (!signal.aborted) {
     const { total, fresh, never, stale } = await store.calendars.counts();
     const isComplete = total > 0 && fresh === total && (await isDiscovered(store));
@@ -34,6 +46,9 @@ export async function showFreshness(
       wasComplete = true;
       said = line;
     }
+    const now = await status();
+    if (now.verdict !== verdict) output.say(now.sentence);
+    ({ verdict } = now);
     const { runs, eventsChanged } = done();
     output.progress(
       `${line}  ·  first sync ${String(never)}, stale ${String(stale)}  ·  ${String(runs)} jobs done, ${String(eventsChanged)} events changed`,

@@ -79,6 +79,7 @@ function requireWholeGoogle({ google }: Config): void {
 interface Parts {
   readonly httpUrl: string;
   readonly store: Awaited<ReturnType<typeof openAppStore>>;
+  readonly status: Awaited<ReturnType<typeof startApp>>["status"];
   readonly done: () => { readonly runs: number; readonly eventsChanged: number };
 }
 
@@ -123,7 +124,12 @@ async function startParts(
   const httpUrl = app.httpUrl ?? "";
   await announceRunning(config.dataDirectory, { pid: process.pid, httpUrl });
   started.push({ name: "announcement", run: () => withdrawRunning(config.dataDirectory) });
-  return { httpUrl, store, done: () => ({ runs: jobs, eventsChanged }) };
+  return {
+    httpUrl,
+    store,
+    status: () => app.status(),
+    done: () => ({ runs: jobs, eventsChanged }),
+  };
 }
 
 function describeDatabase({ database }: Config): string {
@@ -157,7 +163,7 @@ function tell(
 
 /** The line about freshness, beside everything else; it ends before the database is closed. */
 function watch(
-  of: { readonly starting: Starting } & Pick<Parts, "store" | "done">,
+  of: { readonly starting: Starting } & Pick<Parts, "store" | "status" | "done">,
   context: CommandContext,
 ): void {
   const ending = new AbortController();
