@@ -31,7 +31,7 @@ export function applyAnswer(
   takes.forEach((take, index) => {
     const answer = decision.lanes[index];
     if (answer === undefined) return;
-    desk.queue.setTag(take.waiting, answer.tag);
+    if (answer.refusal?.limit !== "settling") desk.queue.setTag(take.waiting, answer.tag);
     if (!serve(desk, { take, answer }, decision)) servedAll = false;
     if (answer.refusal !== undefined) {
       servedAll = false;

@@ -71,6 +71,7 @@ interface Watch extends LedgerOpenerDeps {
   problems: string;
   waiters: Set<() => void>;
   isClosed: boolean;
+  isTroubled: boolean;
 }
 
 /** Start looking after a project's ledger. Close it before the ledger. */
@@ -85,6 +86,7 @@ export function createLedgerOpener(deps: LedgerOpenerDeps): LedgerOpener {
     problems: "",
     waiters: new Set(),
     isClosed: false,
+    isTroubled: false,
   };
   const doze = createDoze(deps);
   const running = keepLooking(watch, doze);
@@ -137,10 +139,12 @@ async function keepLooking(watch: Watch, doze: Doze): Promise<void> {
 async function lookSafely(watch: Watch): Promise<void> {
   try {
     await look(watch);
+    watch.isTroubled = false;
   } catch (error) {
-    // Redis or the database is away: nothing is opened, and the next look tells.
+    // Redis or the database is away: nothing is opened. Told once, looked at again and again.
     setOpen(watch, false);
-    watch.tell?.({ kind: "trouble", error });
+    if (!watch.isTroubled) watch.tell?.({ kind: "trouble", error });
+    watch.isTroubled = true;
   }
 }
 

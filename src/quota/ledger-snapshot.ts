@@ -2,6 +2,13 @@ import { z } from "zod";
 import type { Ledger } from "./ledger.ts";
 import { parsePlainReply } from "./ledger-reply.ts";
 
+/** Lua does not tell an empty list from an empty object. */
+const luaList = <T extends z.ZodType>(item: T) =>
+  z.preprocess(
+    (value) => (Array.isArray(value) ? (value as readonly unknown[]) : []),
+    z.array(item),
+  );
+
 const window = z.object({ limit: z.number(), used: z.number() });
 
 const snapshotSchema = z.object({
@@ -21,7 +28,7 @@ const snapshotSchema = z.object({
   /** Processes that asked lately. */
   askers: z.number(),
   stop: z.object({ reason: z.string(), forMs: z.number() }),
-  breakers: z.array(
+  breakers: luaList(
     z.object({
       upstream: z.string(),
       state: z.enum(["closed", "open", "due", "probing"]),
@@ -29,10 +36,10 @@ const snapshotSchema = z.object({
       waitMs: z.number(),
     }),
   ),
-  scales: z.array(z.object({ scope: z.string(), factor: z.number(), holdMs: z.number() })),
-  parks: z.array(z.object({ account: z.string(), forMs: z.number() })),
-  spenders: z.array(z.object({ who: z.string(), requests: z.number() })),
-  pauses: z.array(z.string()),
+  scales: luaList(z.object({ scope: z.string(), factor: z.number(), holdMs: z.number() })),
+  parks: luaList(z.object({ account: z.string(), forMs: z.number() })),
+  spenders: luaList(z.object({ who: z.string(), requests: z.number() })),
+  pauses: luaList(z.string()),
 });
 
 /** The budget as `ballast quota` shows it. */

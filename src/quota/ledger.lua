@@ -23,8 +23,9 @@
 --          Names: p project, u:USER, t:TENANT, c:CONSUMER, b backfill, w:ACCOUNT writes, s watch and stop;
 --          P and U:USER for the token endpoint. They carry the epoch in their key and expire by themselves.
 --
--- A LINE   is one fair queue: upstream and class. `tags` holds a tenant's finish tag (virtual time), `waiting` the
---          tags of tenants that are waiting for room that everyone shares, `until` when a waiting one is given up.
+-- A LINE   is one fair queue: upstream and class. `tags` holds a tenant's finish tag (virtual time), `active` the tags
+--          of tenants that asked lately, `demand` how much of the room that everyone shares each could use now (0:
+--          it was served), `until` when an active one is given up.
 --
 -- KEYS are in the order of redis-keys.ts. ARGV: operation, format, asker, epoch number, epoch id, sequence,
 -- a random number in [0,1) for jitter (a script's own is the same everywhere), then what the operation needs.
@@ -170,6 +171,11 @@ end
 local function is_settled()
   local joined = redis.call("HGET", JOINED, asker)
   if not joined or joined == "founder" then return true end
+  if joined == "retired" then
+    -- It said that it would ask no more, and does: like anyone new, it waits until everyone has heard of it.
+    redis.call("HSET", JOINED, asker, whole(now))
+    return false
+  end
   local joined_at = tonumber(string.match(joined, "%d+"))
   if not joined_at then return false end
   if now - joined_at < settings.settleMs then
@@ -594,16 +600,16 @@ local function load_line(name)
   local line = lines[name]
   if line then return line end
   line = {
-    name = name, tags = LINE .. name .. ":tags", waiting = LINE .. name .. ":waiting", until_key = LINE .. name .. ":until",
-    demand = LINE .. name .. ":demand",
+    name = name, tags = LINE .. name .. ":tags", active = LINE .. name .. ":active",
+    until_key = LINE .. name .. ":until", demand = LINE .. name .. ":demand",
     time = number_of("time:" .. name, 0), groups = {}, group_of = {}, group_count = 0,
   }
   for _, gone in ipairs(redis.call("ZRANGEBYSCORE", line.until_key, "-inf", whole(now))) do
     redis.call("ZREM", line.until_key, gone)
-    redis.call("ZREM", line.waiting, gone)
+    redis.call("ZREM", line.active, gone)
     redis.call("HDEL", line.demand, gone)
   end
-  line.has_waiting = redis.call("ZCARD", line.waiting) > 0
+  line.has_active = redis.call("ZCARD", line.active) > 0
   lines[name] = line
   return line
 end
@@ -621,50 +627,49 @@ local function join_line(lane)
   group.lanes[#group.lanes + 1] = lane
 end
 
--- The least tag of a waiting tenant that is not asking now; those that ask are served in order anyhow.
-local function least_waiting_tag(line)
-  if line.least_known then return line.least end
-  line.least_known = true
-  if line.has_waiting then
-    local first = redis.call("ZRANGE", line.waiting, 0, line.group_count, "WITHSCORES")
-    for index = 1, #first, 2 do
-      if not line.group_of[first[index]] then
-        line.least = tonumber(first[index + 1])
-        break
+-- The active tenants that are not asking now, least tag first; those that ask are served in order anyhow. As many as
+-- decide: who is far ahead of them all is ahead of most.
+local MOST_OTHERS = 32
+
+local function others_of(line)
+  if line.others then return line.others end
+  line.others = {}
+  if line.has_active then
+    local flat = redis.call("ZRANGE", line.active, 0, MOST_OTHERS - 1, "WITHSCORES")
+    for index = 1, #flat, 2 do
+      if not line.group_of[flat[index]] then
+        line.others[#line.others + 1] = { tenant = flat[index], tag = tonumber(flat[index + 1]) }
       end
     end
   end
-  return line.least
+  return line.others
 end
 
--- The waiting tenants before a group, at most as many as a batch has, with what each could use now.
-local MOST_BEFORE = 32
-
-local function waiting_before(line, group)
-  if group.before then return group.before end
-  group.before = {}
-  local flat = redis.call("ZRANGE", line.waiting, 0, MOST_BEFORE - 1, "WITHSCORES")
-  for index = 1, #flat, 2 do
-    if not line.group_of[flat[index]] then
-      group.before[#group.before + 1] = {
-        tag = tonumber(flat[index + 1]),
-        demand = tonumber(redis.call("HGET", line.demand, flat[index]) or nil) or 1,
-        weight = load_tenant(flat[index]).weight,
-      }
-    end
+local function load_other(line, other)
+  if other.demand then return end
+  other.demand = tonumber(redis.call("HGET", line.demand, other.tenant) or nil) or 0
+  other.weight = load_tenant(other.tenant).weight
+  other.due_until = 0
+  if other.demand > 0 then
+    other.due_until = (tonumber(redis.call("ZSCORE", line.until_key, other.tenant) or nil) or 0) - settings.holdMs
   end
-  return group.before
 end
 
+-- Held: while one that is far behind and waits has yet to come for what was freed (its time to come is bounded, so
+-- one that died holds nobody for long); after that, while there is no room for those behind to catch up.
 local function is_ahead(lane, line, group, room)
-  local least = least_waiting_tag(line)
-  if not least then return false end
-  if group.tag - least <= 2 * active_askers() + settings.heaviest then return false end
-  local owed = 0
-  for _, other in ipairs(waiting_before(line, group)) do
-    if other.tag < group.tag then owed = owed + math.min(other.demand, (group.tag - other.tag) * other.weight) end
+  local tolerated = 2 * active_askers() + settings.heaviest
+  local owed, is_beyond = 0, false
+  for _, other in ipairs(others_of(line)) do
+    if other.tag >= group.tag then break end
+    load_other(line, other)
+    if other.demand > 0 and group.tag - other.tag > tolerated then
+      if now < other.due_until then return true end
+      is_beyond = true
+    end
+    owed = owed + math.min(other.demand, (group.tag - other.tag) * other.weight)
   end
-  return room < lane.units + owed
+  return is_beyond and room < lane.units + owed
 end
 
 -- ── One ask ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -785,7 +790,8 @@ local function charge(lane, line, group, is_probe)
     save_breaker(lane.upstream, breaker)
     lane.is_probe = true
   end
-  line.time = math.max(line.time, math.min(group.tag, least_waiting_tag(line) or group.tag))
+  local first_other = others_of(line)[1]
+  line.time = math.max(line.time, math.min(group.tag, first_other and first_other.tag or group.tag))
   group.tag = group.tag + lane.units / load_tenant(lane.tenant).weight
   lane.granted = lane.granted + 1
 end
@@ -864,21 +870,21 @@ local function serve_line(line, closed)
   end
 end
 
+-- Who waits is active until it should have asked again; who was served a little longer than it takes to send and
+-- ask again: else the fastest asker would set the virtual time, and the others lose what they are owed.
+local function active_until(group)
+  if not group.waits_until then return now + settings.askAgainMs end
+  return math.min(group.waits_until, now + settings.askAgainMs) + spacing_ms() + settings.holdMs
+end
+
 local function save_line(line)
   for _, group in ipairs(line.groups) do
     if group.tag > line.time then
       redis.call("ZADD", line.tags, string.format("%.6f", group.tag), group.tenant)
     end
-    if group.waits_until then
-      redis.call("ZADD", line.waiting, string.format("%.6f", group.tag), group.tenant)
-      redis.call("ZADD", line.until_key,
-        whole(math.min(group.waits_until, now + settings.askAgainMs) + spacing_ms() + settings.holdMs), group.tenant)
-      redis.call("HSET", line.demand, group.tenant, whole(group.demand))
-    elseif line.has_waiting then
-      redis.call("ZREM", line.waiting, group.tenant)
-      redis.call("ZREM", line.until_key, group.tenant)
-      redis.call("HDEL", line.demand, group.tenant)
-    end
+    redis.call("ZADD", line.active, string.format("%.6f", group.tag), group.tenant)
+    redis.call("ZADD", line.until_key, whole(active_until(group)), group.tenant)
+    redis.call("HSET", line.demand, group.tenant, whole(group.demand))
   end
   redis.call("ZREMRANGEBYSCORE", line.tags, "-inf", string.format("(%.6f", line.time))
   remember("time:" .. line.name, line.time)
@@ -1303,7 +1309,6 @@ function operations.snapshot()
   local function window(name, limit)
     return { limit = limit, used = used_in(open_window(name)) }
   end
-  local empty_as_list = function(list) return #list > 0 and list or cjson.decode("[]") end
   local project_limit = scaled(settings.projectPerMinute, "project:calendar")
   local snapshot = {
     windowMs = settings.windowMs,
@@ -1317,10 +1322,9 @@ function operations.snapshot()
     },
     retryTokens = retry_tokens(), askers = active_askers(),
     stop = { reason = state.stoppedReason or "", forMs = math.max(0, number_of("stoppedUntil", 0) - now) },
-    breakers = describe_breakers(), scales = empty_as_list(describe_scales()), parks = empty_as_list(describe_parks()),
-    spenders = empty_as_list(describe_spenders()), pauses = redis.call("HGETALL", PAUSES),
+    breakers = describe_breakers(), scales = describe_scales(), parks = describe_parks(),
+    spenders = describe_spenders(), pauses = redis.call("HGETALL", PAUSES),
   }
-  snapshot.pauses = empty_as_list(snapshot.pauses)
   save_changes()
   return { answer, cjson.encode(snapshot) }
 end

@@ -148,6 +148,12 @@ async function run(loop: Loop): Promise<void> {
   for (const call of loop.queue.all()) call.outcome.refuse(closingError(call.ask));
   // The last outcomes are told if the ledger answers; nothing hangs on them.
   if (loop.reports.size > 0) await exchange(loop);
+  try {
+    if (loop.ledger.witness.known.epochNumber > 0) await loop.ledger.retire(false);
+  } catch (error) {
+    // It is forgotten by itself after W+J+D.
+    loop.trouble = { why: "the ledger is away", cause: error };
+  }
 }
 
 function isAskDue(loop: Loop, nowMs: number): boolean {

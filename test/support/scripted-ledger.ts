@@ -15,6 +15,8 @@ import { SHORT_WINDOW, TEST_PROJECT } from "./ledger-parts.ts";
 /** Where scripted time begins. */
 export const SCRIPT_START_MS = 1_800_000_000_000;
 
+const NO_EPOCH = { number: 0, epoch: "", sequence: 0 };
+
 /** A lane, how many permits, and how many more wait behind them. */
 export type LaneAsked = readonly [lane: LedgerLane, count: number, more?: number];
 
@@ -27,7 +29,24 @@ export interface ScriptedLedger {
   askRaw(lanes: readonly LaneAsked[], asker?: string): Promise<AskReply>;
   report(lane: LedgerLane, outcome: PermitOutcome, isProbe?: boolean): Promise<void>;
   configure(settings: Readonly<Record<string, unknown>>): Promise<void>;
-  call(operation: string, args: readonly string[]): Promise<unknown>;
+  /** Open another epoch, as an opener would. */
+  open(
+    mode: string,
+    epoch: { readonly number: number; readonly epoch: string; readonly after: number },
+  ): Promise<unknown>;
+  call(
+    operation: string,
+    args: readonly string[],
+    as?: {
+      readonly asker?: string | undefined;
+      /** What the asker knows of epochs. */
+      readonly known?: {
+        readonly number: number;
+        readonly epoch: string;
+        readonly sequence: number;
+      };
+    },
+  ): Promise<unknown>;
 }
 
 /** Open a ledger at scripted time 0 with these settings (10 s windows unless said otherwise). */
@@ -42,23 +61,16 @@ export async function openScriptedLedger(
   } = { startedMsAgo: 0, endsInMs: 86_400_000, count: 0 },
 ): Promise<ScriptedLedger> {
   const script = scriptWithSetClock();
+  const digest = String(await redis.script("LOAD", script));
   let isOpen = false;
   const keys = ledgerKeys(TEST_PROJECT);
-  const call = (operation: string, args: readonly string[], asker = "asker"): Promise<unknown> =>
-    redis.call(
-      "EVAL",
-      script,
-      String(keys.length),
-      ...keys,
-      operation,
-      "1",
-      asker,
-      isOpen ? "1" : "0",
-      isOpen ? "epoch-1" : "",
-      "0",
-      "0.5",
-      ...args,
-    );
+  const call: ScriptedLedger["call"] = (operation, args, as = {}) => {
+    const { asker = "asker", known } = as;
+    const { number, epoch, sequence } =
+      known ?? (isOpen ? { number: 1, epoch: "epoch-1", sequence: 0 } : NO_EPOCH);
+    const common = [operation, "1", asker, String(number), epoch, String(sequence), "0.5"];
+    return redis.call("EVALSHA", digest, String(keys.length), ...keys, ...common, ...args);
+  };
   const encode = (over: Readonly<Record<string, unknown>>): readonly string[] => {
     const rows = Object.entries({ ...SHORT_WINDOW, settleMs: 1, ...over }).map(([name, value]) => ({
       name: name.startsWith("pause.") ? name : `quota.test.${name}`,
@@ -73,38 +85,39 @@ export async function openScriptedLedger(
     await redis.set("test:now", SCRIPT_START_MS + ms);
   };
   await at(0);
-  const opened = parsePlainReply(
-    await call("open", [
-      "first",
-      "1",
-      "epoch-1",
-      "0",
-      "",
-      "-1",
-      String(SCRIPT_START_MS - day.startedMsAgo),
-      String(SCRIPT_START_MS + day.endsInMs),
-      String(day.count),
-      ...encode(settings),
-    ]),
-  );
+  const open: ScriptedLedger["open"] = (mode, { number, epoch, after }) =>
+    call(
+      "open",
+      [mode, String(number), epoch, String(after), "", "-1"].concat(
+        String(SCRIPT_START_MS - day.startedMsAgo),
+        String(SCRIPT_START_MS + day.endsInMs),
+        String(day.count),
+        encode(settings),
+      ),
+      { asker: "opener", known: NO_EPOCH },
+    );
+  const opened = parsePlainReply(await open("first", { number: 1, epoch: "epoch-1", after: 0 }));
   if (opened.outcome !== "opened") throw new Error(`not opened: ${opened.outcome}`);
   isOpen = true;
-  // A second process that has been here as long.
+  // Two processes that have been here as long.
   const [, roster = "", joined = ""] = keys;
-  await redis.zadd(roster, SCRIPT_START_MS, "other");
-  await redis.hset(joined, "other", "founder");
+  for (const asker of ["asker", "other"]) {
+    await redis.zadd(roster, SCRIPT_START_MS, asker);
+    await redis.hset(joined, asker, "founder");
+  }
 
   const askRaw: ScriptedLedger["askRaw"] = async (lanes, asker) => {
     const asked = lanes.flatMap(([lane, count, more]) => [
       ...encodeLane(lane, count),
       String(more ?? 0),
     ]);
-    return parseAskReply(await call("ask", ["0", String(lanes.length), ...asked], asker));
+    return parseAskReply(await call("ask", ["0", String(lanes.length), ...asked], { asker }));
   };
   return {
     at,
     askRaw,
     call,
+    open,
     ask: async (lanes, asker) => {
       const reply = await askRaw(lanes, asker);
       if (reply.lanes === undefined) throw new Error(`not open: ${reply.header.status}`);

@@ -1,0 +1,174 @@
+/**
+ * How the permit broker and the ledger bear up: the cost of a grant by waiting tenants, what of the limit is used,
+ * how fairly, and with how many evaluations. Numbers 5, 6, 7 and 9 of the budget's table, on a private Redis.
+ *
+ *   node bench/quota-broker.ts [--short] [--json FILE]
+ */
+import { writeFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { Redis } from "ioredis";
+import { systemClock } from "../src/core/clock.ts";
+import type { RequestClass } from "../src/core/request.ts";
+import { obtainRedis } from "../src/embedded/obtain-redis.ts";
+import { startPrivateRedis } from "../src/embedded/redis-server.ts";
+import { createPermitBroker } from "../src/quota/permit-broker.ts";
+import { lane, openLedger, permitAsk } from "../test/support/ledger-parts.ts";
+import { mostInAnyWindow } from "../test/support/quota-fleet/count-arrivals.ts";
+import { startArrivalServer, startSender } from "../test/support/quota-fleet/fleet.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    short: { type: "boolean", default: false },
+    "fleet-only": { type: "boolean", default: false },
+    json: { type: "string" },
+  },
+});
+
+const program = await obtainRedis(
+  { searchPath: process.env["PATH"] ?? "" },
+  {
+    say: (line) => {
+      process.stderr.write(`${line}\n`);
+    },
+  },
+);
+const results: Record<string, number | string>[] = [];
+
+if (!flags["fleet-only"]) await costByWaitingTenants();
+await fleet("interactive", 0);
+await fleet("backfill", 0.2);
+
+console.table(results);
+if (flags.json !== undefined) await writeFile(flags.json, JSON.stringify(results, undefined, 2));
+
+/** Every tenant has a call waiting at all times; the limit frees about 170 places a second, as in production. */
+async function costByWaitingTenants(): Promise<void> {
+  for (const tenants of [10, 1_000, 5_000]) {
+    const redis = await startPrivateRedis({ program, persistent: false }, { clock: systemClock });
+    const parts = await openLedger(
+      { path: redis.socketPath },
+      {
+        settings: {
+          windowMs: 10_000,
+          projectPerMinute: 1_700,
+          userPerMinute: 1_700,
+          perDay: 100_000_000,
+        },
+      },
+    );
+    let asks = 0;
+    const ledger = {
+      ...parts.ledger,
+      ask: (request: Parameters<typeof parts.ledger.ask>[0]) => {
+        asks += 1;
+        return parts.ledger.ask(request);
+      },
+    };
+    const broker = createPermitBroker({}, { ledgerOf: () => ledger, clock: systemClock });
+    const stop = new AbortController();
+    let grants = 0;
+    const perTenant = new Map<number, number>();
+    const keepAsking = async (tenant: number): Promise<void> => {
+      const of = lane({ tenant: `tenant-${tenant}`, user: `user-${tenant}`, class: "push" });
+      while (!stop.signal.aborted) {
+        try {
+          await broker.acquire(permitAsk(of, { maxWaitMs: 600_000, signal: stop.signal }));
+          grants += 1;
+          perTenant.set(tenant, (perTenant.get(tenant) ?? 0) + 1);
+        } catch {
+          return;
+        }
+      }
+    };
+    const workers = Array.from({ length: tenants }, (_, tenant) => keepAsking(tenant));
+    await systemClock.sleep(flags.short ? 1_000 : 3_000, stop.signal);
+    const cpu = process.cpuUsage();
+    const redisCpu = await usedCpuMs(redis.socketPath);
+    const from = { grants, asks };
+    await systemClock.sleep(flags.short ? 4_000 : 15_000, stop.signal);
+    const used = process.cpuUsage(cpu);
+    const redisMs = (await usedCpuMs(redis.socketPath)) - redisCpu;
+    const granted = grants - from.grants;
+    results.push({
+      what: `${tenants} waiting tenants`,
+      grants: granted,
+      "process µs/grant": Math.round((used.user + used.system) / granted),
+      "Redis µs/grant": Math.round((redisMs * 1_000) / granted),
+      "asks/grant": Number(((asks - from.asks) / granted).toFixed(2)),
+    });
+    stop.abort(new Error("done"));
+    await Promise.all(workers);
+    await broker.close();
+    await parts.close();
+    await redis.stop();
+  }
+}
+
+/** Redis' own processor time, in milliseconds. */
+async function usedCpuMs(path: string): Promise<number> {
+  const redis = new Redis({ path });
+  const info = await redis.info("cpu");
+  redis.disconnect();
+  const read = (name: string): number =>
+    Number(new RegExp(`${name}:([\\d.]+)`).exec(info)?.[1] ?? 0);
+  return (read("used_cpu_sys") + read("used_cpu_user")) * 1_000;
+}
+
+/** Eight processes without a database, everyone saturated. */
+async function fleet(requestClass: RequestClass, reserve: number): Promise<void> {
+  const limit = 1_700;
+  const windowMs = 10_000;
+  const redis = await startPrivateRedis({ program, persistent: false }, { clock: systemClock });
+  const parts = await openLedger(
+    { path: redis.socketPath },
+    {
+      settings: {
+        windowMs,
+        projectPerMinute: limit,
+        userPerMinute: limit,
+        perDay: 100_000_000,
+        classReserve: { backfill: reserve },
+        settleMs: 2_000,
+      },
+    },
+  );
+  const google = await startArrivalServer();
+  const senders = Array.from({ length: 8 }, (_, index) =>
+    startSender({
+      connection: { path: redis.socketPath },
+      port: google.port,
+      tenants: [`tenant-${index}`],
+      class: requestClass,
+      concurrency: 40,
+      sendDelayMs: 0,
+      isUseByKept: true,
+    }),
+  );
+  const signal = new AbortController().signal;
+  await systemClock.sleep(windowMs * 2, signal);
+  const before = (await google.arrivals()).arrivals.length;
+  const seconds = flags.short ? 20 : 50;
+  await systemClock.sleep(seconds * 1_000, signal);
+  const { arrivals, longestStallMs } = await google.arrivals();
+  const figures = await Promise.all(senders.map((sender) => sender.stop()));
+  const times = arrivals.map(({ atMs }) => atMs);
+  const counted = arrivals.slice(before);
+  const shares = Map.groupBy(counted, ({ from }) => from);
+  const counts = [...shares.values()].map((list) => list.length);
+  const sum = counts.reduce((a, b) => a + b, 0);
+  const jain = sum ** 2 / (8 * counts.reduce((a, b) => a + b * b, 0));
+  const sent = figures.reduce((total, one) => total + (one?.sent ?? 0), 0);
+  const evaluations = figures.reduce((total, one) => total + (one?.evaluations ?? 0), 0);
+  results.push({
+    what: `8 processes, ${requestClass}`,
+    "most in a window / limit": `${mostInAnyWindow(times, windowMs)} / ${limit}`,
+    "used of limit − reserve": `${((counted.length / ((seconds * 1_000) / windowMs) / (limit * (1 - reserve))) * 100).toFixed(1)} %`,
+    Jain: jain.toFixed(4),
+    "asks/request": (evaluations / sent).toFixed(2),
+    late: figures.reduce((total, one) => total + (one?.late ?? 0), 0),
+    "longest stall ms": Math.round(longestStallMs),
+  });
+  google.stop();
+  await parts.close();
+  await redis.stop();
+}
