@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { assert, constantFrom, property, stringMatching } from "fast-check";
@@ -176,3 +177,17 @@ test("README's table is laid out as Prettier would, so that formatting it change
   const table = renderVariablesTable();
   expect(await format(table, { parser: "markdown", printWidth: 100 })).toBe(`${table}\n`);
 });
+
+test("README's table of variables is the one that the code reads", () => {
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const [, table = ""] = /<!-- config:begin -->([^]*)<!-- config:end -->/.exec(readme) ?? [];
+  expect(cells(table)).toEqual(cells(renderVariablesTable()));
+});
+
+/** The cells of a Markdown table, however it is padded. */
+function cells(table: string): string[][] {
+  return table
+    .trim()
+    .split("\n")
+    .map((row) => row.split("|").map((cell) => cell.trim().replace(/-+/, "-")));
+}
