@@ -17,6 +17,9 @@ export interface CalendarClientDeps {
  */
 export const SEND_ONCE = { retry: false, retryConfig: { retry: 0 } } as const;
 
+/** The auth library's interceptors add a header that is there already, and log requests with their tokens. */
+export const WITHOUT_LOGGING = { useAuthRequestParameters: false } as const;
+
 /** Longer than any call: how fresh a token is, is decided before it is used (google-auth.ts). */
 const NEVER_EXPIRES_MS = 24 * 3_600_000;
 
@@ -42,6 +45,7 @@ export function createCalendarClient(
  */
 export function bearer(accessToken: string): OAuth2Client {
   return new OAuth2Client({
+    ...WITHOUT_LOGGING,
     credentials: { access_token: accessToken, expiry_date: Date.now() + NEVER_EXPIRES_MS },
   });
 }

@@ -1,7 +1,7 @@
 import { JWT, OAuth2Client, type Credentials } from "google-auth-library";
 import type { Grant } from "../core/credentials-source.ts";
 import { CallFailed } from "../core/failure.ts";
-import { SEND_ONCE } from "./google-client.ts";
+import { SEND_ONCE, WITHOUT_LOGGING } from "./google-client.ts";
 
 export interface TokenRequestOptions {
   readonly tokenUrl: string;
@@ -90,6 +90,7 @@ async function refresh(
 ): Promise<Credentials> {
   const auth = new OAuth2Client({
     ...client,
+    ...WITHOUT_LOGGING,
     endpoints: { oauth2TokenUrl: tokenUrl },
     transporterOptions: { fetchImplementation: fetch, ...SEND_ONCE },
     credentials: { refresh_token: refreshToken },
@@ -108,6 +109,7 @@ async function assert(
   { fetch, tokenUrl }: TokenRequestOptions & { readonly fetch: typeof globalThis.fetch },
 ): Promise<Credentials> {
   const auth = new JWT({
+    ...WITHOUT_LOGGING,
     email: grant.clientEmail,
     key: grant.privateKey,
     scopes: [...grant.scopes],
