@@ -12,7 +12,7 @@ const CALENDARS_EACH = 6;
 const EVENTS_EACH = 40;
 /** So that something can be seen to happen, at a rate that no quota notices. */
 const CHANGES_PER_SECOND = 2;
-const POLL_MS = 30_000;
+const POLL_MS = 15_000;
 const TENANTS = ["acme", "globex", "initech"];
 
 /** The simulator that stands in for Google, and the configuration that points at it. */

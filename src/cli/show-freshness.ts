@@ -51,7 +51,7 @@ export async function showFreshness(
     ({ verdict } = now);
     const { runs, eventsChanged } = done();
     output.progress(
-      `${line}  ·  first sync ${String(never)}, stale ${String(stale)}  ·  ${String(runs)} jobs done, ${String(eventsChanged)} events changed`,
+      `${line}  ·  first sync ${String(never)}, stale ${String(stale)}  ·  ${String(runs)} jobs done, ${String(eventsChanged)} events written`,
     );
     if (!output.isTerminal && line !== said && clock.monotonicMs() - saidAtMs > LINE_MS) {
       output.say(`${line}.`);

@@ -1,0 +1,193 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { loadConfig } from "../../src/config/config.ts";
+import { epochMs, systemClock } from "../../src/core/clock.ts";
+import type { GoogleEvent } from "../../src/core/google-event.ts";
+import { accountName, projectId, tenantId, type CalendarId } from "../../src/core/ids.ts";
+import { openAppStore } from "../../src/operator-app.ts";
+import { runBallast } from "../support/ballast-process.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
+
+type Store = Awaited<ReturnType<typeof openAppStore>>;
+
+const EVENTS: readonly GoogleEvent[] = [
+  {
+    id: "series",
+    status: "confirmed",
+    summary: "Standup\u001b[31m",
+    start: { dateTime: "2026-01-05T09:00:00Z" },
+    end: { dateTime: "2026-01-05T09:15:00Z" },
+    recurrence: ["RRULE:FREQ=DAILY"],
+  },
+  {
+    id: "series_20260106T090000Z",
+    status: "confirmed",
+    summary: "Standup, later",
+    recurringEventId: "series",
+    originalStartTime: { dateTime: "2026-01-06T09:00:00Z" },
+    start: { dateTime: "2026-01-06T10:00:00Z" },
+    end: { dateTime: "2026-01-06T10:15:00Z" },
+  },
+  { id: "without-start", status: "confirmed", summary: "No start" },
+];
+
+let home = "";
+let env: Record<string, string> = {};
+let ids: readonly CalendarId[] = [];
+
+/** Two calendars, one of them published with events an hour ago. */
+async function seed(store: Store): Promise<readonly CalendarId[]> {
+  const now = systemClock.now();
+  const account = await store.accounts.connect({
+    projectId: projectId("default"),
+    tenantId: tenantId("acme"),
+    name: accountName("ada"),
+    quotaUser: undefined,
+    refreshToken: "1//token",
+    scopes: [],
+    now,
+  });
+  const until = epochMs(now + 60_000);
+  const discovery = await store.accounts.beginDiscovery(account.id, { now, until });
+  if (discovery.kind !== "begun") throw new Error(discovery.kind);
+  await store.accounts.applyDiscovery(discovery.lease, {
+    kind: "full",
+    entries: ["never@x.example", "synced@x.example"].map((googleId) => ({
+      googleId,
+      summary: googleId,
+      timeZone: "UTC",
+      accessRole: "owner",
+      isPrimary: false,
+      isHidden: false,
+      isDeleted: false,
+    })),
+    syncToken: "list",
+    queryFingerprint: "f",
+    served: discovery.state.requested,
+    nextDueAt: until,
+    confirmAt: until,
+    now,
+  });
+  const rows = await store.calendars.list({ limit: 10 });
+  const find = (googleId: string): CalendarId => {
+    const row = rows.find((one) => String(one.googleId) === googleId);
+    if (row === undefined) throw new Error(`${googleId} was not discovered`);
+    return row.id;
+  };
+  const synced = find("synced@x.example");
+  const begun = await store.refreshes.begin(synced, { now, until });
+  if (begun.kind !== "begun") throw new Error(begun.kind);
+  const hourAgo = epochMs(now - 3_600_000);
+  await store.refreshes.publish(begun.lease, {
+    kind: "full",
+    isFirst: true,
+    startedAt: hourAgo,
+    items: EVENTS,
+    syncToken: "token",
+    queryFingerprint: "f",
+    timeZone: "UTC",
+    accessRole: "owner",
+    served: begun.state.requested,
+    nextPoll: { dueAt: epochMs(hourAgo + 60_000), reason: "poll" },
+    now: hourAgo,
+    slowedReason: undefined,
+  });
+  return [find("never@x.example"), synced];
+}
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), "ballast-events-"));
+  env = { BALLAST_DATA_DIR: home };
+  const config = loadConfig(env);
+  const store = await openAppStore(config, { clock: systemClock }, { migrateWhenEmpty: true });
+  try {
+    ids = await seed(store);
+  } finally {
+    await store.close();
+  }
+});
+
+afterAll(async () => {
+  await rm(home, { recursive: true, force: true });
+});
+
+test("I11: a calendar that was never synced says so aloud, and never reads as empty", async () => {
+  const args = ["events", "--calendar", ids[0] ?? ""];
+  const [plain, json] = await Promise.all([
+    runBallast(args, env),
+    runBallast([...args, "--json"], env),
+  ]);
+  expect(plain.code).toBe(3);
+  expect(plain.stdout).toMatch(/^Never synced.*nothing can be said/);
+  expect(plain.stdout).not.toContain("No events");
+  expect(json.code).toBe(3);
+  expect(JSON.parse(json.stdout)).toMatchObject({ freshness: { state: "never" }, events: [] });
+  expect(json.stderr).toContain("Never synced");
+});
+
+test("I11: a copy that is too old is shown with its age, first", async () => {
+  const { code, stdout } = await runBallast(["events", "--calendar", ids[1] ?? ""], env);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(
+    /^Stale: what follows may be out of date; generation 1, .* (60|61) min ago/,
+  );
+  expect(stdout).toMatch(/2026-01-05T09:00:00Z .* series +confirmed +Standup·\[31m/);
+  expect(stdout).toMatch(/exception .* Standup, later/);
+  // An event without a start is stored and shown, and stops nobody.
+  expect(stdout).toContain("without-start");
+  expect(stdout).not.toContain("\u001b[31m");
+});
+
+test("with --json events are as Google sent them, one page at a time", async () => {
+  const args = ["events", "--calendar", ids[1] ?? "", "--json"];
+  const all = await runBallast(args, env);
+  const { events, next } = JSON.parse(all.stdout) as {
+    readonly events: readonly GoogleEvent[];
+    readonly next: null;
+  };
+  expect(events.toSorted((a, b) => a.id.localeCompare(b.id))).toEqual(EVENTS);
+  expect(next).toBeNull();
+  const paged: string[] = [];
+  let after: string | null = "";
+  while (after !== null) {
+    const page = await runBallast([...args, "--limit", "2", "--after", after], env);
+    const parsed = JSON.parse(page.stdout) as typeof page & {
+      readonly events: readonly GoogleEvent[];
+      readonly next: string | null;
+    };
+    paged.push(...parsed.events.map(({ id }) => id));
+    after = parsed.next;
+  }
+  expect(paged).toEqual(events.map(({ id }) => id));
+});
+
+async function list(...args: readonly string[]): Promise<readonly string[]> {
+  const { stdout } = await runBallast(["calendars", "--json", ...args], env);
+  const { calendars } = JSON.parse(stdout) as { readonly calendars: readonly { id: string }[] };
+  return calendars.map(({ id }) => id);
+}
+
+test("calendars are listed by tenant, account and state, page by page", async () => {
+  const [never = "", synced = ""] = ids;
+  const both = [never, synced].toSorted();
+  expect(await list("--tenant", "acme", "--account", "ada")).toEqual(both);
+  expect(await list("--tenant", "other")).toEqual([]);
+  expect(await list("--state", "never")).toEqual([never]);
+  expect(await list("--state", "stale")).toEqual([synced]);
+  expect(await list("--limit", "1")).toEqual(both.slice(0, 1));
+  expect(await list("--limit", "1", "--after", both[0] ?? "")).toEqual(both.slice(1));
+});
+
+test("refresh marks the row, and --wait without a worker comes back with what is missing", async () => {
+  const [never = "", synced = ""] = ids;
+  const refresh = ["refresh", "--calendar", never, synced, "--json"];
+  const asked = await runBallast(refresh, env);
+  expect(asked.code).toBe(0);
+  expect(JSON.parse(asked.stdout)).toMatchObject({ requested: 2, served: null });
+  const waited = await runBallast([...refresh, "--wait", "--timeout", "1"], env);
+  expect(waited.code).toBe(1);
+  expect(JSON.parse(waited.stdout)).toMatchObject({ served: 0, unserved: [never, synced] });
+});
