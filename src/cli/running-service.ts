@@ -7,6 +7,7 @@
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import type { Config } from "../config/config.ts";
 import { epochMs } from "../core/clock.ts";
 import type { QuotaStatus } from "../core/quota-status.ts";
 
@@ -38,16 +39,16 @@ export async function withdrawRunning(dataDirectory: string): Promise<void> {
   await rm(fileIn(dataDirectory), { force: true });
 }
 
-/** The budget as the running service sees it; undefined when none runs, or it does not know either. */
+/**
+ * The budget as a running service sees it; undefined when none answers, or it does not know either. Not
+ * asked of the ledger itself: who asks that joins its roster, and a command is gone a moment later.
+ */
 export async function askRunning(
-  dataDirectory: string,
+  config: Pick<Config, "dataDirectory" | "http" | "redisUrl">,
   signal: AbortSignal,
 ): Promise<QuotaStatus | undefined> {
   try {
-    const running = runningSchema.parse(
-      JSON.parse(await readFile(fileIn(dataDirectory), "utf8")) as unknown,
-    );
-    const response = await fetch(new URL("/status.json", running.httpUrl), {
+    const response = await fetch(new URL("/status.json", await findAddress(config)), {
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     });
     const { quota, retryShare, breakers } = statusSchema.parse(await response.json());
@@ -57,6 +58,20 @@ export async function askRunning(
   } catch {
     signal.throwIfAborted();
     return undefined;
+  }
+}
+
+/** What `start` or `web` announced here; else where a `web` process of this configuration would be. */
+async function findAddress(
+  config: Pick<Config, "dataDirectory" | "http" | "redisUrl">,
+): Promise<string> {
+  try {
+    const text = await readFile(fileIn(config.dataDirectory), "utf8");
+    return runningSchema.parse(JSON.parse(text)).httpUrl;
+  } catch (error) {
+    if (config.redisUrl === undefined) throw error;
+    const { host, port } = config.http;
+    return `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${String(port)}`;
   }
 }
 

@@ -127,6 +127,13 @@ test("a simulator, a worker and a web process of their own sync on one Redis and
   const everything = await runBallast(["refresh", "--all", "--full", "--wait", "--json"], env);
   expect(JSON.parse(everything.stdout)).toMatchObject({ requested: 3, served: 3, unserved: [] });
 
+  // The budget as the web process sees it; the command asks that one, not the ledger.
+  const status = await runBallast(["status", "--json"], env);
+  expect(JSON.parse(status.stdout)).toMatchObject({
+    verdict: "ok",
+    quota: { minute: { limit: 10_000 }, day: { limit: 1_000_000 } },
+  });
+
   for (const one of [worker, web, simulator]) one.signal("SIGTERM");
   const ends = await Promise.all([worker.ended, web.ended, simulator.ended]);
   expect(ends.map(({ code }) => code)).toEqual([0, 0, 0]);

@@ -1,10 +1,12 @@
+import { mkdir } from "node:fs/promises";
 import type { Command } from "commander";
 import { startApp } from "../../app.ts";
 import { requireNamedRedis } from "../choose-redis.ts";
 import { CliError } from "../cli-error.ts";
 import { readConfig, runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { runService } from "../run-service.ts";
+import { runService, type Starting } from "../run-service.ts";
+import { announceRunning, withdrawRunning } from "../running-service.ts";
 
 interface Options {
   readonly json?: true;
@@ -60,6 +62,7 @@ async function serve(
     );
     starting.started.push({ name: role, run: drainOf(app) });
     const httpUrl = app.httpUrl ?? null;
+    if (httpUrl !== null) await announce(httpUrl, starting);
     if (options.json) context.output.json({ role, redis: redis.description, httpUrl });
     context.output.say(
       role === "web"
@@ -67,6 +70,13 @@ async function serve(
         : `Syncing on ${redis.description}.`,
     );
   });
+}
+
+/** So that `ballast status` on this machine finds it. */
+async function announce(httpUrl: string, { config, started }: Starting): Promise<void> {
+  await mkdir(config.dataDirectory, { recursive: true });
+  await announceRunning(config.dataDirectory, { pid: process.pid, httpUrl });
+  started.push({ name: "announcement", run: () => withdrawRunning(config.dataDirectory) });
 }
 
 /** Its own steps have deadlines; one that was left behind is this step's failure. */

@@ -1,7 +1,8 @@
 import type { Command } from "commander";
+import type { Config } from "../../config/config.ts";
 import { readOperatorStatus } from "../../operator-app.ts";
 import { wholeNumber } from "../arguments.ts";
-import { readConfig, runs, type CommandContext } from "../command-context.ts";
+import { runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { askRunning } from "../running-service.ts";
 import { withStore, type Store } from "../with-store.ts";
@@ -36,18 +37,21 @@ Examples:
     )
     .action(
       runs<Options>(context, (options) =>
-        withStore(context, (store) => show(options, store, context)),
+        withStore(context, (store, config) => show(options, { store, config }, context)),
       ),
     );
 }
 
-async function show(options: Options, store: Store, context: CommandContext): Promise<ExitCode> {
+async function show(
+  options: Options,
+  { store, config }: { readonly store: Store; readonly config: Config },
+  context: CommandContext,
+): Promise<ExitCode> {
   const { clock, output, interrupted } = context;
-  const { dataDirectory } = readConfig(context);
   for (;;) {
     const status = await readOperatorStatus(store, {
       clock,
-      readQuota: () => askRunning(dataDirectory, interrupted),
+      readQuota: () => askRunning(config, interrupted),
     });
     if (options.json) output.json({ ...withNulls(status) });
     else describe(status, options, context);
