@@ -92,10 +92,6 @@ export interface Publication {
   /** When to poll next if no request is left unserved; else the row is due at once. */
   readonly nextPoll: { readonly dueAt: EpochMs; readonly reason: DueReason };
   readonly now: EpochMs;
-  /** Set after a token death: how often in a row, and when last. Undefined: leave as is. */
-  readonly tokenDeaths?: { readonly count: number; readonly lastAt: EpochMs } | undefined;
-  /** Keeps (or ends) the slowed state: a calendar whose tokens keep dying stays slowed. */
-  readonly slowedReason: string | undefined;
 }
 
 export interface PublishedChanges {

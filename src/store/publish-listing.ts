@@ -223,7 +223,7 @@ async function moveMarks(
   held: HeldCalendar,
   { publication, generation }: { publication: Publication; generation: number },
 ): Promise<void> {
-  const { served, now, nextPoll, kind, tokenDeaths } = publication;
+  const { served, now, nextPoll, kind } = publication;
   const fullServed = kind === "full" ? sql<number>`${served}` : sql<number>`full_served`;
   // I6: what was asked for while this refresh ran leads to another one.
   const isUnserved = sql`(requested > ${served} or full_mark > ${fullServed})`;
@@ -260,10 +260,7 @@ async function moveMarks(
       earlier_attempt: "none",
       consecutive_failures: 0,
       last_failure_code: null,
-      slowed_reason: publication.slowedReason ?? null,
-      ...(tokenDeaths === undefined
-        ? {}
-        : { token_deaths: tokenDeaths.count, last_token_death_at: tokenDeaths.lastAt }),
+      slowed_reason: null,
     })
     .where("number", "=", held.number)
     .execute();

@@ -241,7 +241,6 @@ async function publishPage(
         served: servedMark(attempt, progress),
         nextPoll: { dueAt: nextPollAt(now, options.pollIntervalMs, deps.random), reason: "poll" },
         now,
-        slowedReason: undefined,
       }),
     { clock, signal },
   );

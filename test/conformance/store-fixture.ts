@@ -153,7 +153,6 @@ export async function openTestStore(
         served: 0,
         nextPoll: { dueAt: later(HOUR_MS), reason: "poll" },
         now: now(),
-        slowedReason: undefined,
         ...publication,
       }),
     postpone: (lease, outcome = {}) =>

@@ -257,7 +257,10 @@ export function refreshConformance(freshDatabase: FreshDatabase): void {
       });
       expect(idsOf(await store.readAll(id))).toEqual(["a"]);
       await store.calendars.request(id, { class: "push", dueAt: store.now() });
-      expect(await store.calendars.get(id)).toMatchObject({ state: "slowed" });
+      // Nor does a notification hurry it: the loop would be back at once.
+      const slowed = await store.calendars.get(id);
+      expect(slowed).toMatchObject({ state: "slowed", requested: 2 + 1 });
+      expect(slowed?.dueAt).toBeGreaterThan(store.now());
       await store.calendars.request(id, { class: "interactive", dueAt: store.now() });
       expect(await store.calendars.get(id)).toMatchObject({ state: "fresh" });
     });

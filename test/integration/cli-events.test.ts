@@ -93,7 +93,6 @@ async function seed(store: Store): Promise<readonly CalendarId[]> {
     served: begun.state.requested,
     nextPoll: { dueAt: epochMs(hourAgo + 60_000), reason: "poll" },
     now: hourAgo,
-    slowedReason: undefined,
   });
   return [find("never@x.example"), synced];
 }
