@@ -25,7 +25,7 @@ import {
 } from "./ledger-settings.ts";
 
 const LOOK_WHEN_OPEN_MS = 1_000;
-const LOOK_WHEN_NOT_OPEN_MS = 100;
+const LOOK_SOON_MS = 100;
 const SETTINGS_EVERY_MS = 2_000;
 const DAY_EVERY_MS = 4_000;
 const TURNS_KNOWN = 8;
@@ -72,6 +72,7 @@ interface Watch extends LedgerOpenerDeps {
   waiters: Set<() => void>;
   isClosed: boolean;
   isTroubled: boolean;
+  isSomeoneSettling: boolean;
 }
 
 /** Start looking after a project's ledger. Close it before the ledger. */
@@ -87,6 +88,7 @@ export function createLedgerOpener(deps: LedgerOpenerDeps): LedgerOpener {
     waiters: new Set(),
     isClosed: false,
     isTroubled: false,
+    isSomeoneSettling: false,
   };
   const doze = createDoze(deps);
   const running = keepLooking(watch, doze);
@@ -132,7 +134,8 @@ export function createLedgerOpener(deps: LedgerOpenerDeps): LedgerOpener {
 async function keepLooking(watch: Watch, doze: Doze): Promise<void> {
   while (!watch.isClosed) {
     await lookSafely(watch);
-    await doze.sleep(watch.isOpen ? LOOK_WHEN_OPEN_MS : LOOK_WHEN_NOT_OPEN_MS);
+    const isCalm = watch.isOpen && !watch.isSomeoneSettling;
+    await doze.sleep(isCalm ? LOOK_WHEN_OPEN_MS : LOOK_SOON_MS);
   }
 }
 
@@ -152,6 +155,7 @@ async function look(watch: Watch): Promise<void> {
   const last = (await watch.record.readEpoch(watch.ledger.projectId)) ?? NO_EPOCH;
   const seen = await watch.ledger.observe(last.number);
   const { status } = seen.header;
+  watch.isSomeoneSettling = seen.terms?.isSomeoneSettling === true;
   if (status === "stale") return;
   if (status !== "open") {
     if (watch.isOpen) watch.tell?.({ kind: "not-open", status, reason: seen.header.reason });

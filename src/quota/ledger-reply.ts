@@ -110,16 +110,21 @@ export interface LedgerTerms {
   readonly spacingMs: number;
   /** How long a "not before" is believed before asking again. */
   readonly askAgainMs: number;
+  /** A newcomer waits until everyone has seen it. */
+  readonly isSomeoneSettling: boolean;
+  readonly settleMs: number;
 }
 
 const termsSchema = z
-  .tuple([whole, whole, whole, whole, whole, whole])
-  .transform(([useWithinMs, spanMs, clockToleranceMs, spacingMs, askAgainMs]): LedgerTerms => ({
-    useWithinMs,
-    spanMs,
-    clockToleranceMs,
-    spacingMs,
-    askAgainMs,
+  .tuple([whole, whole, whole, whole, whole, z.string(), whole])
+  .transform((terms): LedgerTerms => ({
+    useWithinMs: terms[0],
+    spanMs: terms[1],
+    clockToleranceMs: terms[2],
+    spacingMs: terms[3],
+    askAgainMs: terms[4],
+    isSomeoneSettling: terms[5] === "1",
+    settleMs: terms[6],
   }));
 
 const askSchema = z

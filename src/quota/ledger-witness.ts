@@ -8,8 +8,6 @@
 import type { LedgerHeader, LedgerTerms } from "./ledger-reply.ts";
 import type { LedgerLane } from "./ledger-lane.ts";
 
-/** A silence longer than this makes an asker no witness of who else asked meanwhile. */
-const WITNESS_GAP_MS = 2_000;
 const PRUNE_EVERY = 1_024;
 
 interface ClockPair {
@@ -39,6 +37,8 @@ export interface KnownEpoch {
   readonly epoch: string;
   /** The highest seen in this epoch. */
   readonly sequence: number;
+  /** The ledger's time then. */
+  readonly ledgerMs: number;
   readonly roster: readonly string[];
   /** Whether this process has looked at the ledger without a gap since then. */
   readonly isWitness: boolean;
@@ -48,6 +48,7 @@ const NOTHING: KnownEpoch = {
   epochNumber: 0,
   epoch: "",
   sequence: 0,
+  ledgerMs: 0,
   roster: [],
   isWitness: false,
 };
@@ -83,7 +84,9 @@ export function createLedgerWitness(): LedgerWitness {
       return known;
     },
     attempt: (nowMs) => {
-      const isGap = attemptedAtMs !== undefined && nowMs - attemptedAtMs > WITNESS_GAP_MS;
+      // A silence as long as a newcomer waits: it may have come and been granted something meanwhile.
+      const longestMs = terms?.settleMs ?? 0;
+      const isGap = attemptedAtMs !== undefined && nowMs - attemptedAtMs > longestMs;
       if (isGap) known = { ...known, isWitness: false };
       attemptedAtMs = nowMs;
     },
@@ -93,9 +96,9 @@ export function createLedgerWitness(): LedgerWitness {
       if (earlier === undefined || terms === undefined) return true;
       return agree(earlier, clocks, terms.clockToleranceMs);
     },
-    follow: ({ epochNumber, epoch, sequence }, roster) => {
+    follow: ({ epochNumber, epoch, sequence, nowMs: ledgerMs }, roster) => {
       const highest = epoch === known.epoch ? Math.max(known.sequence, sequence) : sequence;
-      known = { epochNumber, epoch, sequence: highest, roster, isWitness: true };
+      known = { epochNumber, epoch, sequence: highest, ledgerMs, roster, isWitness: true };
     },
     adopt: ({ epochNumber, epoch }) => {
       if (epoch !== known.epoch) known = { ...NOTHING, epochNumber, epoch };

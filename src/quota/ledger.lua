@@ -28,13 +28,14 @@
 --          it was served), `until` when an active one is given up.
 --
 -- KEYS are in the order of redis-keys.ts. ARGV: operation, format, asker, epoch number, epoch id, sequence,
--- a random number in [0,1) for jitter (a script's own is the same everywhere), then what the operation needs.
+-- a random number in [0,1) for jitter (a script's own is the same everywhere), the ledger's time in the last reply
+-- that the asker has received, then what the operation needs.
 
 local STATE, ROSTER, JOINED, SEEDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TENANTS, CONSUMERS, PAUSES = KEYS[5], KEYS[6], KEYS[7]
 local PARKS, SCALES, THROTTLED, HEADS = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local USAGE, USAGE_TAKEN, SPENDERS = KEYS[12], KEYS[13], KEYS[14]
-local WINDOW, LINE = KEYS[15], KEYS[16]
+local WINDOW, LINE, ACKS = KEYS[15], KEYS[16], KEYS[17]
 
 local FORMAT = "1"
 local SEPARATOR = "\31"
@@ -48,7 +49,7 @@ local WATCHES = { ["events.watch"] = true, ["calendarList.watch"] = true, ["chan
 local operation, format, asker = ARGV[1], ARGV[2], ARGV[3]
 local asker_epoch_number, asker_epoch, asker_sequence = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local random = tonumber(ARGV[7])
-local cursor = 7
+local cursor = 8
 
 local function next_argument()
   cursor = cursor + 1
@@ -149,7 +150,7 @@ end
 
 -- ── Roster ───────────────────────────────────────────────────────────────────────────────────────────────────
 
--- A newcomer is granted nothing until everyone who asks has heard of it, or has been silent for `settleMs`: then
+-- A newcomer is granted nothing until everyone who asks has received a roster with it, or for `settleMs`: then
 -- whoever survives a loss knows everyone who may hold grants, and whoever was here before has compared clocks.
 -- `joined` holds "founder" (was there when the epoch opened), "retired" (asks no more), or the time, after "quiet:"
 -- where nobody had been heard for so long that a step of the clock could hide in it.
@@ -158,6 +159,7 @@ local function enrol()
   for _, member in ipairs(gone) do
     redis.call("ZREM", ROSTER, member)
     redis.call("HDEL", JOINED, member)
+    redis.call("HDEL", ACKS, member)
   end
   if redis.call("ZSCORE", ROSTER, asker) == false then
     -- Who was here before in this epoch has compared clocks over the silence itself.
@@ -165,6 +167,7 @@ local function enrol()
     redis.call("HSETNX", JOINED, asker, (is_quiet and "quiet:" or "") .. whole(now))
   end
   redis.call("ZADD", ROSTER, whole(now), asker)
+  redis.call("HSET", ACKS, asker, asker_epoch == state.epoch and ARGV[8] or "0")
   remember("lastMs", whole(now))
 end
 
@@ -180,9 +183,9 @@ local function is_settled()
   if not joined_at then return false end
   if now - joined_at < settings.settleMs then
     if string.sub(joined, 1, 6) == "quiet:" then return false end
-    local roster = redis.call("ZRANGEBYSCORE", ROSTER, "-inf", whole(joined_at))
-    for _, member in ipairs(roster) do
-      if member ~= asker and redis.call("HGET", JOINED, member) ~= "retired" then return false end
+    for _, member in ipairs(redis.call("ZRANGE", ROSTER, 0, -1)) do
+      local has_seen = (tonumber(redis.call("HGET", ACKS, member) or nil) or 0) > joined_at
+      if member ~= asker and not has_seen and redis.call("HGET", JOINED, member) ~= "retired" then return false end
     end
   end
   redis.call("HSET", JOINED, asker, "founder")
@@ -977,6 +980,11 @@ local function decide(lanes)
   save_windows()
 end
 
+-- Whoever is told so looks again soon, so that the newcomer waits no longer than it must.
+local function is_someone_settling()
+  return now - number_of("settlingMs", 0) < settings.settleMs and "1" or "0"
+end
+
 function operations.ask()
   take_reports()
   local lanes, answers, count = {}, {}, next_number()
@@ -996,6 +1004,7 @@ function operations.ask()
       decide(lanes)
       for index, lane in ipairs(lanes) do answers[index] = answer_lane(lane) end
     else
+      remember("settlingMs", whole(now))
       for index in ipairs(lanes) do
         answers[index] = { 0, 0, "settling", whole(settings.settlePollMs), "upstream", "0", "" }
       end
@@ -1004,7 +1013,7 @@ function operations.ask()
     return {
       header("open"),
       { whole(settings.useWithinMs), whole(span_ms()), whole(settings.clockToleranceMs), whole(spacing_ms()),
-        whole(settings.askAgainMs), whole(redis.call("ZCOUNT", ROSTER, "(" .. whole(now), "+inf")) },
+        whole(settings.askAgainMs), is_someone_settling(), whole(settings.settleMs) },
       redis.call("ZRANGE", ROSTER, 0, -1),
       answers,
     }
@@ -1070,9 +1079,24 @@ local function examine_seeds(last_epoch_number)
   return seeds, next(missing) == nil, has_witness
 end
 
+local SWEPT_AT_ONCE = 20
+
+-- What is over is removed when it is looked at; a few are looked at now and then, so that none stays for ever.
+local function sweep()
+  for _, scope in ipairs(redis.call("HRANDFIELD", SCALES, SWEPT_AT_ONCE)) do load_scale(scope) end
+  for _, field in ipairs(redis.call("HRANDFIELD", HEADS, SWEPT_AT_ONCE)) do
+    local gone_at = tonumber(string.match(redis.call("HGET", HEADS, field), ":(%d+)$"))
+    if gone_at <= now then redis.call("HDEL", HEADS, field) end
+  end
+  redis.call("ZREMRANGEBYSCORE", PARKS, "-inf", whole(now))
+end
+
 -- The day's count is in the database as of now.
 function operations.attend()
-  if standing() == "open" then remember("attendedMs", whole(now)) end
+  if standing() == "open" then
+    remember("attendedMs", whole(now))
+    sweep()
+  end
   save_changes()
   return { header(standing()) }
 end
@@ -1086,7 +1110,6 @@ function operations.observe()
   if status == "open" then
     enrol()
     turn_day()
-    redis.call("ZREMRANGEBYSCORE", PARKS, "-inf", whole(now))
   end
   save_changes()
   local answer = header(status)
@@ -1095,7 +1118,7 @@ function operations.observe()
     { state.dayStartedAt or "0", state.dayEndsAt or "0", whole(number_of("dayCount", 0)) },
     redis.call("ZRANGE", ROSTER, 0, -1),
     settings and { whole(settings.useWithinMs), whole(span_ms()), whole(settings.clockToleranceMs), "0",
-      whole(settings.askAgainMs), "0" } or {},
+      whole(settings.askAgainMs), is_someone_settling(), whole(settings.settleMs) } or {},
   }
 end
 
@@ -1170,7 +1193,7 @@ function operations.open()
     if string.sub(field, 1, 8) == "breaker:" or string.sub(field, 1, 7) == "stopped" then kept[field] = value end
   end
   local old_windows, old_sequence = state.windows, number_of("sequence", 0)
-  redis.call("DEL", STATE, ROSTER, JOINED, SEEDS, HEADS)
+  redis.call("DEL", STATE, ROSTER, JOINED, ACKS, SEEDS, HEADS)
   state, changes = {}, {}
   for field, value in pairs(kept) do remember(field, value) end
   local version, encoded = read_settings()

@@ -105,9 +105,10 @@ export function createLedger(
 
   const run = async (operation: string, args: readonly string[]): Promise<unknown> => {
     witness.attempt(clock.monotonicMs());
-    const { epochNumber, epoch, sequence } = witness.known;
+    const { epochNumber, epoch, sequence, ledgerMs } = witness.known;
     const epochArgs = [String(epochNumber), epoch, String(sequence)];
-    const common = [operation, FORMAT, asker, ...epochArgs, String(Math.random())];
+    const random = String(Math.random());
+    const common = [operation, FORMAT, asker, ...epochArgs, random, String(ledgerMs)];
     try {
       return await evaluate([String(keys.length), ...keys, ...common, ...args]);
     } catch (error) {

@@ -20,7 +20,11 @@ import { createReportBuffer } from "./report-buffer.ts";
 const MOST_TENANTS = 16;
 const REPORT_AFTER_MS = 100;
 const HEARTBEAT_MS = 700;
+const SEEN_WITHIN_MS = 100;
 const TROUBLE_PAUSE_MS = 100;
+const LEAST_WAIT_MS = 50;
+/** Timers overflow far beyond this. */
+const LONGEST_SLEEP_MS = 600_000;
 
 interface ProjectBroker {
   acquire(ask: PermitAsk): Promise<Permit>;
@@ -120,7 +124,8 @@ function acquire(loop: Loop, ask: PermitAsk, mostWaiting: number): Promise<Permi
     };
     const call: WaitingCall = loop.queue.add({
       ask,
-      expiresAtMs: loop.clock.monotonicMs() + ask.maxWaitMs,
+      // Who may not wait at all still hears what the ledger says.
+      expiresAtMs: loop.clock.monotonicMs() + Math.max(ask.maxWaitMs, LEAST_WAIT_MS),
       outcome: {
         serve: (permit) => {
           leave();
@@ -183,7 +188,7 @@ function sleepMs(loop: Loop, nowMs: number): number | undefined {
   const wakeMs = askable ? Math.min(nextMs, loop.pausedUntilMs) : nextMs;
   if (wakeMs === Number.POSITIVE_INFINITY) return undefined;
   const least = paused ? Math.min(loop.pausedUntilMs - nowMs, 20) : 0;
-  return Math.max(1, least, wakeMs - nowMs);
+  return Math.min(LONGEST_SLEEP_MS, Math.max(1, least, wakeMs - nowMs));
 }
 
 function refuseExpired(loop: Loop): void {
@@ -214,6 +219,7 @@ async function exchange(loop: Loop): Promise<void> {
     });
     if (answer.kind === "decided") {
       loop.trouble = undefined;
+      if (answer.terms.isSomeoneSettling) loop.contactAtMs = nowMs - HEARTBEAT_MS + SEEN_WITHIN_MS;
       applyAnswer(loop, takes, answer);
     } else {
       loop.trouble = { why: answer.why, cause: undefined };

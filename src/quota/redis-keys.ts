@@ -37,6 +37,8 @@ export function ledgerKeys(projectId: ProjectId): readonly string[] {
     `${prefix}:window:`,
     // prefix of the fair queue's zsets and hashes
     `${prefix}:line:`,
+    // hash: asker → the ledger's time in the last reply that it has received
+    `${prefix}:acks`,
   ];
 }
 

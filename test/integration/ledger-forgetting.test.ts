@@ -99,6 +99,14 @@ test("I1: re-seeded grants count as long as they would have, by age", async ({ r
 
 test("I1: a survivor that was silent for long is no witness of who else asked", () => {
   const witness = createLedgerWitness();
+  witness.learnTerms({
+    useWithinMs: 500,
+    spanMs: 61_500,
+    clockToleranceMs: 250,
+    spacingMs: 10,
+    askAgainMs: 1_000,
+    ...settling,
+  });
   witness.attempt(0);
   witness.follow(headerAt(0), ["a"]);
   witness.attempt(1_500);
@@ -106,6 +114,8 @@ test("I1: a survivor that was silent for long is no witness of who else asked", 
   witness.attempt(3_600);
   expect(witness.known.isWitness).toBe(false);
 });
+
+const settling = { isSomeoneSettling: false, settleMs: 2_000 };
 
 const headerAt = (nowMs: number) =>
   ({
@@ -135,6 +145,7 @@ test("I1: between two replies the ledger's clock must have moved as the asker's 
       clockToleranceMs: 250,
       spacingMs: 10,
       askAgainMs: 1_000,
+      ...settling,
     });
     witness.compareClocks({ header: headerAt(50_000), askedAtMs: 10, answeredAtMs: 12 });
     const later = { header: headerAt(50_000 + movedMs), askedAtMs: 1_010, answeredAtMs: 1_012 };

@@ -52,6 +52,16 @@ test("I1: more calls than the limit: as many permits as the limit, the others ar
   });
 });
 
+test("a call that may not wait at all is served when there is room, and refused when there is none", async ({
+  redisConnection,
+}) => {
+  await withBroker(redisConnection, { projectPerMinute: 1 }, async (broker) => {
+    await broker.acquire(permitAsk(lane(), { maxWaitMs: 0 }));
+    const refused = broker.acquire(permitAsk(lane(), { maxWaitMs: 0 }));
+    await expect(refused).rejects.toMatchObject({ code: "BALLAST_BUDGET_SPENT" });
+  });
+});
+
 test("a cancelled call leaves the queue at once and its permit goes to another", async ({
   redisConnection,
 }) => {

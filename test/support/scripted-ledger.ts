@@ -68,7 +68,7 @@ export async function openScriptedLedger(
     const { asker = "asker", known } = as;
     const { number, epoch, sequence } =
       known ?? (isOpen ? { number: 1, epoch: "epoch-1", sequence: 0 } : NO_EPOCH);
-    const common = [operation, "1", asker, String(number), epoch, String(sequence), "0.5"];
+    const common = [operation, "1", asker, String(number), epoch, String(sequence), "0.5", "0"];
     return redis.call("EVALSHA", digest, String(keys.length), ...keys, ...common, ...args);
   };
   const encode = (over: Readonly<Record<string, unknown>>): readonly string[] => {
