@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { z } from "zod";
 import { loadConfig } from "../../src/config/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import { identifyProcess } from "../../src/embedded/process-identity.ts";
 import { openAppStore } from "../../src/operator-app.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import { runBallast } from "../support/ballast-process.ts";
@@ -16,6 +18,15 @@ const UNKNOWN = "cal_0123456789abcdef";
 let home = "";
 let simulator: Simulator;
 let env: Readonly<Record<string, string>> = {};
+
+/** Undefined: there is no such file. */
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
 
 async function makeDatabase(directory: string): Promise<void> {
   const config = loadConfig({ BALLAST_DATA_DIR: directory });
@@ -173,6 +184,21 @@ describe("configuration and dependencies", () => {
     expect(again.stderr).not.toContain("already runs");
   });
 
+  test("a port that was chosen and is taken: 4, and all that was started is stopped", async () => {
+    const directory = join(home, "taken");
+    const { port } = new URL(simulator.url);
+    const taken = { BALLAST_DATA_DIR: directory, BALLAST_HTTP_PORT: port };
+    const { code, stderr } = await runBallast(["start"], taken);
+    expect(code).toBe(4);
+    expect(stderr).toMatch(new RegExp(`${port}.*something else listens there`, "s"));
+    const { pid } = z
+      .object({ pid: z.number() })
+      .catch({ pid: 0 })
+      .parse(await readJson(join(directory, "redis", "redis-server.json")));
+    expect(pid === 0 || (await identifyProcess(pid)) === undefined).toBe(true);
+    expect((await runBallast(["start"], taken)).stderr).not.toContain("already runs");
+  });
+
   test("a worker without a Redis that others reach: 4", async () => {
     const { code, stderr } = await runBallast(["worker"], env);
     expect(code).toBe(4);
@@ -197,6 +223,22 @@ describe("configuration and dependencies", () => {
       "token endpoint: ok",
       "clock: ok",
     ]);
+  });
+});
+
+describe("a simulator that cannot start", () => {
+  test("a seed file that is not there, or does not fit, is named with what should be there: 4", async () => {
+    const seed = join(home, "seed.json");
+    await writeFile(seed, '{"calendars": 1}');
+    const [missing, wrong, address] = await Promise.all([
+      runBallast(["simulate", "--seed-file", join(home, "none.json")], {}),
+      runBallast(["simulate", "--seed-file", seed], {}),
+      runBallast(["simulate", "--host", "203.0.113.1"], {}),
+    ]);
+    expect([missing.code, wrong.code, address.code]).toEqual([4, 4, 4]);
+    expect(missing.stderr).toContain("none.json");
+    expect(wrong.stderr).toContain("expected array");
+    expect(address.stderr).toContain("203.0.113.1");
   });
 });
 

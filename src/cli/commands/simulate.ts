@@ -1,5 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
+import { z } from "zod";
 import { runSimulator } from "../../simulator/run-simulator.ts";
 import { rate, wholeNumber } from "../arguments.ts";
 import { CliError } from "../cli-error.ts";
@@ -111,14 +112,19 @@ async function start(options: Options): Promise<Simulator> {
       limits,
     });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new CliError(`The simulator cannot start: ${reason}`, {
+    throw new CliError(`The simulator cannot start: ${describe(error)}`, {
       exitCode: EXIT.configuration,
       code: "BALLAST_SIMULATOR",
       next: "ballast simulate --help",
       cause: error,
     });
   }
+}
+
+/** Seed files and fault scripts are parsed where they are used: the places that do not fit are named. */
+function describe(error: unknown): string {
+  if (error instanceof z.ZodError) return `a file does not fit:\n${z.prettifyError(error)}`;
+  return error instanceof Error ? error.message : String(error);
 }
 
 function print(simulator: Simulator, options: Options, { output }: CommandContext): void {

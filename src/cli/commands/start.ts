@@ -104,7 +104,8 @@ async function startParts(
   let eventsChanged = 0;
   const app = await startApp(
     config,
-    { role: "all", redis, migrateWhenEmpty: true },
+    // Only a database of our own: a Postgres is shared, and its schema is changed on purpose.
+    { role: "all", redis, migrateWhenEmpty: config.database.kind === "sqlite" },
     {
       clock,
       logger,
