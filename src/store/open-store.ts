@@ -1,5 +1,6 @@
 import type { AccountPauses, AccountStore } from "../core/account-store.ts";
 import type { CalendarStore } from "../core/calendar-store.ts";
+import type { ChannelStore } from "../core/channel-store.ts";
 import type { Clock } from "../core/clock.ts";
 import type { CredentialsSource } from "../core/credentials-source.ts";
 import type { EventStore } from "../core/event-store.ts";
@@ -8,9 +9,11 @@ import type { OperatorLog } from "../core/operator-log.ts";
 import type { RefreshStore } from "../core/refresh-store.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
 import type { StoreHealth } from "../core/store-health.ts";
+import type { UsageStore } from "../core/usage-store.ts";
 import { createAccountStore } from "./accounts.ts";
 import { mirrorOf } from "./busy-mirror.ts";
 import { createCalendarStore } from "./calendars.ts";
+import { createChannelStore } from "./channels.ts";
 import { createCredentialsSource } from "./credentials.ts";
 import type { Database } from "./database.ts";
 import { createEventStore } from "./events.ts";
@@ -21,6 +24,7 @@ import { openPostgresDatabase } from "./postgres-database.ts";
 import { createRefreshStore } from "./refreshes.ts";
 import { createSettingsStore } from "./settings.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
+import { createUsageStore } from "./usage-rollups.ts";
 import type { Vault } from "./vault.ts";
 import { watchHealth } from "./watch-health.ts";
 
@@ -39,9 +43,11 @@ export interface Store {
   readonly events: EventStore;
   readonly accounts: AccountStore & AccountPauses;
   readonly credentials: CredentialsSource;
+  readonly channels: ChannelStore;
   readonly settings: SettingsStore;
   readonly operatorLog: OperatorLog;
   readonly ledgerRecord: LedgerRecord;
+  readonly usage: UsageStore;
   readonly migrations: Migrations;
   /** Whether what would be fetched now could be stored (I13). */
   readonly health: StoreHealth;
@@ -103,9 +109,11 @@ function storeOver(
     events: createEventStore(parts),
     accounts,
     credentials: createCredentialsSource(accounts),
+    channels: createChannelStore(parts),
     settings: createSettingsStore(parts),
     operatorLog: createOperatorLog(parts),
     ledgerRecord: createLedgerRecord(parts),
+    usage: createUsageStore(parts),
     migrations: deps.migrations,
     health: deps.health,
     vault: deps.vault,

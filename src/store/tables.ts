@@ -137,7 +137,7 @@ interface ChannelsTable {
   calendar_id: string;
   resource_id: string | null;
   expires_at: number | null;
-  state: string;
+  state: "opening" | "live" | "stopping";
   created_at: number;
   last_message_at: number | null;
 }
@@ -174,6 +174,26 @@ interface LedgerDaysTable {
   ledger_at: number;
 }
 
+interface UsageRollupsTable {
+  span_ms: number;
+  starts_at: number;
+  project_id: string;
+  tenant_id: string;
+  consumer: string;
+  class: string;
+  operation: string;
+  attempt: string;
+  outcome: string;
+  reason: string;
+  requests: number;
+}
+
+/** Batches of figures that have been counted; a batch may be handed in again. */
+interface UsageBatchesTable {
+  id: string;
+  at: number;
+}
+
 interface SchemaMigrationsTable {
   version: number;
   name: string;
@@ -193,5 +213,7 @@ export interface Tables {
   operator_log: OperatorLogTable;
   ledger_epochs: LedgerEpochsTable;
   ledger_days: LedgerDaysTable;
+  usage_rollups: UsageRollupsTable;
+  usage_batches: UsageBatchesTable;
   schema_migrations: SchemaMigrationsTable;
 }

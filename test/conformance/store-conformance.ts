@@ -1,10 +1,13 @@
 import { describe } from "vitest";
 import { accountConformance } from "./store-accounts.ts";
 import { calendarConformance } from "./store-calendars.ts";
+import { channelConformance } from "./store-channels.ts";
 import { eventConformance } from "./store-events.ts";
+import { ledgerRecordConformance } from "./store-ledger-record.ts";
 import { publishModelConformance } from "./store-publish-model.ts";
 import { recordConformance } from "./store-records.ts";
 import { refreshConformance } from "./store-refreshes.ts";
+import { usageConformance } from "./store-usage.ts";
 
 /** Gives a test an address of an empty database of its own. */
 export type FreshDatabase = () => Promise<string>;
@@ -17,6 +20,9 @@ export function storeConformance(name: string, freshDatabase: FreshDatabase): vo
     calendarConformance(freshDatabase);
     accountConformance(freshDatabase);
     recordConformance(freshDatabase);
+    usageConformance(freshDatabase);
+    channelConformance(freshDatabase);
+    ledgerRecordConformance(freshDatabase);
     publishModelConformance(freshDatabase);
   });
 }

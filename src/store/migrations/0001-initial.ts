@@ -14,6 +14,7 @@ export const initial: Migration = {
     ...calendarIndexes(),
     ...events(dialect),
     ...records(dialect),
+    ...usage(dialect),
   ],
 };
 
@@ -179,11 +180,12 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
       calendar_id ${key} not null references calendars (id),
       resource_id text,
       expires_at bigint,
-      state text not null,
+      state text not null check (state in ('opening', 'live', 'stopping')),
       created_at bigint not null,
       last_message_at bigint
     )`,
     sql`create index channels_of_calendar on channels (calendar_id)`,
+    sql`create index channels_expiring on channels (expires_at) where state = 'live'`,
     sql`create table settings (name ${key} primary key, value text not null, updated_at bigint not null)`,
     sql`create table operator_log (
       sequence ${dialect.serialKey},
@@ -209,5 +211,28 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
       ledger_at bigint not null,
       primary key (project_id, day_started_at)
     )`,
+  ];
+}
+
+function usage(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  return [
+    // The period comes first: sums read a range of them, and forgetting takes the oldest.
+    sql`create table usage_rollups (
+      span_ms bigint not null,
+      starts_at bigint not null,
+      project_id ${key} not null,
+      tenant_id ${key} not null,
+      consumer ${key} not null,
+      class ${key} not null,
+      operation ${key} not null,
+      attempt ${key} not null,
+      outcome ${key} not null,
+      reason ${key} not null,
+      requests bigint not null,
+      primary key (span_ms, starts_at, project_id, tenant_id, consumer, class, operation, attempt, outcome, reason)
+    )`,
+    sql`create table usage_batches (id ${key} primary key, at bigint not null)`,
+    sql`create index usage_batches_at on usage_batches (at)`,
   ];
 }
