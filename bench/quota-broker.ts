@@ -1,8 +1,8 @@
 /**
  * How the permit broker and the ledger bear up: the cost of a grant by waiting tenants, what of the limit is used,
- * how fairly, and with how many evaluations. Numbers 5, 6, 7 and 9 of the budget's table, on a private Redis.
+ * how fairly, and with how many evaluations. Numbers 5, 6, 7, 8, 9 and 17 of the budget's table, on a private Redis.
  *
- *   node bench/quota-broker.ts [--short] [--json FILE]
+ *   node bench/quota-broker.ts [--short] [--only cost|waits|fleet] [--json FILE]
  */
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
@@ -19,7 +19,7 @@ import { startArrivalServer, startSender } from "../test/support/quota-fleet/fle
 const { values: flags } = parseArgs({
   options: {
     short: { type: "boolean", default: false },
-    "fleet-only": { type: "boolean", default: false },
+    only: { type: "string" },
     json: { type: "string" },
   },
 });
@@ -34,9 +34,13 @@ const program = await obtainRedis(
 );
 const results: Record<string, number | string>[] = [];
 
-if (!flags["fleet-only"]) await costByWaitingTenants();
-await fleet("interactive", 0);
-await fleet("backfill", 0.2);
+const isWanted = (part: string): boolean => flags.only === undefined || flags.only === part;
+if (isWanted("cost")) await costByWaitingTenants();
+if (isWanted("waits")) await waits();
+if (isWanted("fleet")) {
+  await fleet("interactive", 0);
+  await fleet("backfill", 0.2);
+}
 
 console.table(results);
 if (flags.json !== undefined) await writeFile(flags.json, JSON.stringify(results, undefined, 2));
@@ -112,6 +116,72 @@ async function usedCpuMs(path: string): Promise<number> {
   const read = (name: string): number =>
     Number(new RegExp(`${name}:([\\d.]+)`).exec(info)?.[1] ?? 0);
   return (read("used_cpu_sys") + read("used_cpu_user")) * 1_000;
+}
+
+/**
+ * Numbers 6, 8 and 17, the ledger's part of them: how long an ask waits in an idle fleet, how long a quiet tenant waits
+ * beside one that asks all the time, and how long a person waits beside a saturated background.
+ */
+async function waits(): Promise<void> {
+  const redis = await startPrivateRedis({ program, persistent: false }, { clock: systemClock });
+  const parts = await openLedger(
+    { path: redis.socketPath },
+    {
+      settings: {
+        windowMs: 10_000,
+        projectPerMinute: 1_700,
+        userPerMinute: 1_700,
+        perDay: 100_000_000,
+        classReserve: { push: 0.05, poll: 0.1, backfill: 0.2 },
+        settleMs: 500,
+      },
+    },
+  );
+  const brokers = Array.from({ length: 4 }, (_, index) => {
+    const ledger = index === 0 ? parts.ledger : parts.join();
+    return createPermitBroker({}, { ledgerOf: () => ledger, clock: systemClock });
+  });
+  const [first] = brokers;
+  if (first === undefined) throw new Error("no broker");
+  const measure = async (
+    tenant: string,
+    requestClass: RequestClass,
+  ): Promise<readonly number[]> => {
+    const of = lane({ tenant, user: tenant, class: requestClass });
+    const taken: number[] = [];
+    for (let call = 0; call < (flags.short ? 60 : 300); call += 1) {
+      const askedAtMs = systemClock.monotonicMs();
+      await first.acquire(permitAsk(of, { maxWaitMs: 60_000 }));
+      taken.push(systemClock.monotonicMs() - askedAtMs);
+      await systemClock.sleep(50, new AbortController().signal);
+    }
+    return taken.toSorted((a, b) => a - b);
+  };
+  note("ask in an idle fleet", await measure("person", "interactive"));
+  const stop = new AbortController();
+  const saturated = brokers.flatMap((broker) =>
+    Array.from({ length: 50 }, async () => {
+      const of = lane({ tenant: "heavy", user: "heavy", class: "push" });
+      while (!stop.signal.aborted) {
+        await broker
+          .acquire(permitAsk(of, { maxWaitMs: 60_000, signal: stop.signal }))
+          .catch(() => undefined);
+      }
+    }),
+  );
+  await systemClock.sleep(flags.short ? 11_000 : 21_000, new AbortController().signal);
+  note("quiet tenant beside a saturating one", await measure("quiet", "push"));
+  note("person beside a saturated background", await measure("person", "interactive"));
+  stop.abort(new Error("done"));
+  await Promise.all(saturated);
+  await Promise.all(brokers.map((broker) => broker.close()));
+  await parts.close();
+  await redis.stop();
+}
+
+function note(what: string, taken: readonly number[]): void {
+  const at = (part: number): string => (taken[Math.floor(taken.length * part)] ?? 0).toFixed(1);
+  results.push({ what, "p50 ms": at(0.5), "p99 ms": at(0.99) });
 }
 
 /** Eight processes without a database, everyone saturated. */

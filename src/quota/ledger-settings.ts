@@ -103,9 +103,6 @@ export function ledgerSettingSchema(name: string): z.ZodType | undefined {
   return Object.entries(scalars).find(([scalar]) => scalar === name)?.[1];
 }
 
-/** The names of the settings that stand alone, for help texts and for naming the nearest one. */
-export const LEDGER_SETTING_NAMES: readonly string[] = Object.keys(scalars);
-
 interface SettingsRow {
   readonly name: string;
   readonly value: unknown;

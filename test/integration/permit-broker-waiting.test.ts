@@ -1,9 +1,12 @@
 import { expect } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import type { RequestClass } from "../../src/core/request.ts";
+import { LedgerUnavailable } from "../../src/core/refusal.ts";
+import { startPrivateRedis } from "../../src/embedded/redis-server.ts";
 import { createPermitBroker } from "../../src/quota/permit-broker.ts";
 import type { PermitBroker } from "../../src/quota/permit.ts";
 import { lane, openLedger, permitAsk, type LedgerParts } from "../support/ledger-parts.ts";
+import { obtainFleetRedis } from "../support/quota-fleet/run-fleet.ts";
 import { test } from "../support/redis-test.ts";
 
 interface Fleet {
@@ -182,4 +185,38 @@ test("no waiting call is lost: each is served, refused or cancelled, whatever co
     expect(outcomes.served).toBeGreaterThan(60);
     expect(outcomes.cancelled).toBeGreaterThan(0);
   });
+});
+
+test("I9: while Redis is away nothing is granted and the refusal says so; once it is back it goes on", async ({
+  redisConnection,
+}) => {
+  const program = await obtainFleetRedis();
+  const server = await startPrivateRedis({ program, persistent: true }, { clock: systemClock });
+  const own = { path: server.socketPath, db: redisConnection.db };
+  // Witnesses may be silent for as long as a newcomer waits, so that is not shortened here.
+  await withFleet(
+    own,
+    { brokers: 2, settings: { settleMs: 2_000 } },
+    async ({ brokers, parts }) => {
+      for (const broker of brokers) await broker.acquire(permitAsk(lane()));
+      await server.kill("SIGKILL");
+      const refused = await Promise.all(
+        brokers.map((broker) =>
+          broker.acquire(permitAsk(lane(), { maxWaitMs: 500 })).catch((error: unknown) => error),
+        ),
+      );
+      for (const refusal of refused) expect(refusal).toBeInstanceOf(LedgerUnavailable);
+      await server.restart({ keepData: false });
+      for (const broker of brokers) {
+        await expect(
+          broker.acquire(permitAsk(lane(), { maxWaitMs: 15_000 })),
+        ).resolves.toMatchObject({
+          isProbe: false,
+        });
+      }
+      const rules = parts.events.flatMap((event) => (event.kind === "opened" ? [event.rule] : []));
+      expect(rules).toEqual(["first", "reseeded"]);
+    },
+  );
+  await server.stop();
 });
