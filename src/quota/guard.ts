@@ -88,6 +88,7 @@ export function createGuard(options: GuardOptions, deps: GuardDeps): ClosableGua
     const { class: requestClass, tenantId } = logicalCall.attribution;
     const slot = { tenantId, class: requestClass, signal: scope.signal };
     const retried = {
+      operation: logicalCall.operation,
       class: requestClass,
       deadlineAtMs: scope.deadlineAtMs,
       signal: scope.signal,

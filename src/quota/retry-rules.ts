@@ -9,7 +9,7 @@ import pRetry from "p-retry";
 import type { Clock } from "../core/clock.ts";
 import { CallFailed, type Failure } from "../core/failure.ts";
 import { FAILURE_POLICY, retryAfterOf } from "../core/failure-policy.ts";
-import type { RequestClass } from "../core/request.ts";
+import type { Operation, RequestClass } from "../core/request.ts";
 
 export interface RetryOptions {
   /** The first try included. */
@@ -29,6 +29,7 @@ export interface RetryDeps {
 
 /** What of a logical call the rules look at. */
 export interface RetriedCall {
+  readonly operation: Operation;
   readonly class: RequestClass;
   readonly deadlineAtMs: number;
   readonly signal: AbortSignal;
@@ -38,6 +39,17 @@ export interface RetryRules {
   /** Throws what the last try threw. */
   run<T>(call: RetriedCall, attempt: () => Promise<T>): Promise<T>;
 }
+
+/**
+ * A request of these whose answer never came may have been carried out: sent again it would be carried out
+ * twice, or fail for having been. One that Google refused for its rate was not, and is tried again.
+ */
+const NOT_REPEATABLE: ReadonlySet<Operation> = new Set([
+  "events.insert",
+  "events.quickAdd",
+  "events.move",
+  "other",
+]);
 
 /** Google asks for at least a second before a minute limit is tried again. */
 const RATE_LIMIT_FLOOR_MS = 1000;
@@ -56,7 +68,7 @@ export function createRetryRules(options: RetryOptions, deps: RetryDeps): RetryR
   ): Promise<boolean> {
     const { error, attemptNumber } = failed;
     // A refusal of ours is not tried again here: it says for how long, and the owner waits.
-    if (!(error instanceof CallFailed) || !mayRetry(error.failure, call.class)) return false;
+    if (!(error instanceof CallFailed) || !mayRetry(error.failure, call)) return false;
     if (call.signal.aborted) return false;
     const wait = waitMs(error.failure, attemptNumber);
     if (call.class !== "interactive" && wait > options.maxBackgroundWaitMs) return false;
@@ -76,10 +88,8 @@ export function createRetryRules(options: RetryOptions, deps: RetryDeps): RetryR
   };
 }
 
-function mayRetry(failure: Failure, requestClass: RequestClass): boolean {
+function mayRetry(failure: Failure, call: RetriedCall): boolean {
   const { inPlace } = FAILURE_POLICY[failure.kind];
-  return (
-    inPlace === "backoff" ||
-    (inPlace === "backoff-if-interactive" && requestClass === "interactive")
-  );
+  if (inPlace === "backoff-if-interactive") return call.class === "interactive";
+  return inPlace === "backoff" && !NOT_REPEATABLE.has(call.operation);
 }

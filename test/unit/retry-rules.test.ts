@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { CallFailed, type Failure } from "../../src/core/failure.ts";
 import { BudgetSpent } from "../../src/core/refusal.ts";
-import type { RequestClass } from "../../src/core/request.ts";
+import type { Operation, RequestClass } from "../../src/core/request.ts";
 import { createRetryRules } from "../../src/quota/retry-rules.ts";
 import { createManualClock, type ManualClock } from "../support/manual-clock.ts";
 
@@ -17,6 +17,7 @@ interface Run {
 function run(
   errors: readonly Error[],
   over: {
+    readonly operation?: Operation;
     readonly requestClass?: RequestClass;
     readonly deadlineMs?: number;
     readonly random?: number;
@@ -24,12 +25,12 @@ function run(
   } = {},
 ): Run {
   const { requestClass = "interactive", deadlineMs = 60_000, random = 0.5 } = over;
-  const { signal = new AbortController().signal } = over;
+  const { signal = new AbortController().signal, operation = "events.list" } = over;
   const clock = createManualClock();
   const triesAtMs: number[] = [];
   const rules = createRetryRules(OPTIONS, { clock, random: () => random });
   const result = rules
-    .run({ class: requestClass, deadlineAtMs: deadlineMs, signal }, () => {
+    .run({ operation, class: requestClass, deadlineAtMs: deadlineMs, signal }, () => {
       triesAtMs.push(clock.monotonicMs());
       const error = errors[triesAtMs.length - 1];
       return error ? Promise.reject(error) : Promise.resolve("done");
@@ -48,6 +49,24 @@ describe("a failed call", () => {
     await clock.advance(10_000);
     expect(triesAtMs).toEqual([0, 500, 1500]);
     expect(await result).toBe(last);
+  });
+
+  test.for(["events.insert", "events.quickAdd", "events.move", "other"] as const)(
+    "%s is not sent again when its answer never came: it may have been carried out",
+    async (operation) => {
+      const { clock, triesAtMs, result } = run([failed(DOWN)], { operation });
+      await clock.advance(10_000);
+      expect(triesAtMs).toEqual([0]);
+      expect(await result).toMatchObject({ failure: DOWN });
+    },
+  );
+
+  test("a write that Google refused for its rate was not carried out, and is sent again", async () => {
+    const limited: Failure = { kind: "rate-limited", scope: "user", retryAfterMs: undefined };
+    const { clock, triesAtMs, result } = run([failed(limited)], { operation: "events.insert" });
+    await clock.advance(10_000);
+    expect(triesAtMs).toHaveLength(2);
+    expect(await result).toBe("done");
   });
 
   test("waits at least as long as Google asked for", async () => {
