@@ -54,7 +54,7 @@ export function readOperatorStatus(
   store: Store,
   deps: { readonly clock: Clock; readonly readQuota: () => Promise<QuotaStatus | undefined> },
 ): Promise<Status> {
-  return createStatus({ calendars: store.calendars, accounts: store.accounts, ...deps })();
+  return createStatus({ ...store, ...deps })();
 }
 
 /** What `ballast doctor` runs, on the environment it is given. */

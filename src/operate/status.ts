@@ -1,9 +1,12 @@
 import type { AccountState, AccountStore } from "../core/account-store.ts";
 import type { CalendarCounts, CalendarStore } from "../core/calendar-store.ts";
-import type { Clock, EpochMs } from "../core/clock.ts";
+import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
 import type { QuotaStatus } from "../core/quota-status.ts";
 import { Refused } from "../core/refusal.ts";
 import type { RequestClass } from "../core/request.ts";
+import type { UsageStore } from "../core/usage-store.ts";
+
+const RETRIES_OVER_MS = 5 * 60_000;
 
 export type Verdict = "ok" | "degraded" | "stopped" | "unknown";
 
@@ -17,7 +20,7 @@ export interface Status {
   readonly calendars: CalendarCounts | undefined;
   readonly accounts: Readonly<Record<AccountState, number>> | undefined;
   readonly quota: Pick<QuotaStatus, "minute" | "day" | "retryTokens"> | undefined;
-  /** Retries ÷ requests of the last minutes; undefined where nobody has counted them yet. */
+  /** Retries ÷ requests of the last five minutes; undefined where there were none. */
   readonly retryShare: number | undefined;
   readonly breakers: QuotaStatus["breakers"];
   readonly backlog: Readonly<Record<RequestClass, number>> | undefined;
@@ -27,10 +30,14 @@ export interface Status {
 }
 
 export interface StatusDeps {
-  readonly calendars: CalendarStore;
-  readonly accounts: AccountStore;
-  /** Undefined when the ledger cannot be asked. */
-  readonly readQuota: () => Promise<QuotaStatus | undefined>;
+  readonly calendars: Pick<CalendarStore, "counts" | "backlog">;
+  readonly accounts: Pick<AccountStore, "countsByState">;
+  readonly usage: UsageStore;
+  /**
+   * `opening`: the ledger is reachable and cannot vouch for the budget yet; `not-asked`: nobody is here
+   * who could ask it. Throws a `Refused` when it cannot be reached.
+   */
+  readonly readQuota: () => Promise<QuotaStatus | "opening" | "not-asked">;
   readonly clock: Clock;
 }
 
@@ -38,23 +45,24 @@ export interface StatusDeps {
 export function createStatus(deps: StatusDeps): () => Promise<Status> {
   return async () => {
     const at = deps.clock.now();
-    const [facts, quota] = await Promise.all([
+    const [facts, answer] = await Promise.all([
       readDatabase(deps, at),
       orUndefined(() => deps.readQuota()),
     ]);
+    const quota = typeof answer === "object" ? answer : undefined;
     const breakers = quota?.breakers ?? [];
     const pauses = quota?.pauses ?? [];
     return {
       schemaVersion: 1,
       at,
-      ...judge({ facts, quota }),
+      ...judge({ facts, quota: answer }),
       calendars: facts?.calendars,
       accounts: facts?.accounts,
       quota:
         quota === undefined
           ? undefined
           : { minute: quota.minute, day: quota.day, retryTokens: quota.retryTokens },
-      retryShare: quota?.retryShare,
+      retryShare: facts?.retryShare,
       breakers,
       backlog: facts?.backlog,
       pauses,
@@ -67,16 +75,19 @@ interface DatabaseFacts {
   readonly calendars: CalendarCounts;
   readonly accounts: Readonly<Record<AccountState, number>>;
   readonly backlog: Readonly<Record<RequestClass, number>>;
+  readonly retryShare: number | undefined;
 }
 
 async function readDatabase(deps: StatusDeps, at: EpochMs): Promise<DatabaseFacts | undefined> {
   return orUndefined(async () => {
-    const [calendars, accounts, backlog] = await Promise.all([
+    const [calendars, accounts, backlog, { first, retry }] = await Promise.all([
       deps.calendars.counts(),
       deps.accounts.countsByState(),
       deps.calendars.backlog(at),
+      deps.usage.attempts(epochMs(at - RETRIES_OVER_MS)),
     ]);
-    return { calendars, accounts, backlog };
+    const retryShare = first + retry === 0 ? undefined : retry / (first + retry);
+    return { calendars, accounts, backlog, retryShare };
   });
 }
 
@@ -97,7 +108,7 @@ interface Judgement {
 /** The most important thing first: what stops all work, then what slows it, then how it goes. */
 function judge(known: {
   readonly facts: DatabaseFacts | undefined;
-  readonly quota: QuotaStatus | undefined;
+  readonly quota: QuotaStatus | "opening" | "not-asked" | undefined;
 }): Judgement {
   const { facts, quota } = known;
   if (facts === undefined) {
@@ -106,10 +117,18 @@ function judge(known: {
   if (quota === undefined) {
     return {
       verdict: "stopped",
-      sentence: "The quota ledger cannot be asked, so no request leaves for Google.",
+      sentence: "Redis cannot be asked for the quota, so no request leaves for Google.",
     };
   }
-  const everything = quota.pauses.find(({ scope }) => scope === "all");
+  if (quota === "opening") {
+    return {
+      verdict: "stopped",
+      sentence:
+        "The quota ledger is opening, which takes up to about a minute; until then no request leaves for Google.",
+    };
+  }
+  if (quota === "not-asked") return judgeCalendars(facts);
+  const everything = quota.pauses.find(({ scope }) => scope === "project");
   if (everything !== undefined) {
     return { verdict: "stopped", sentence: `Everything is paused: ${everything.reason}.` };
   }

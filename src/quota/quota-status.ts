@@ -23,13 +23,13 @@ const snapshotSchema = z.object({
 const replySchema = z.tuple([z.unknown(), z.string()]);
 const pauseSchema = z.object({ reason: z.string().optional() });
 
-/** Ask the ledger how it stands; undefined while it is not open. Throws `LedgerUnavailable`. */
+/** Ask the ledger how it stands; `opening` while it is not open. Throws `LedgerUnavailable`. */
 export async function readQuotaStatus(
   ledger: Pick<Ledger, "run">,
   clock: Pick<Clock, "now">,
-): Promise<QuotaStatus | undefined> {
+): Promise<QuotaStatus | "opening"> {
   const [, encoded] = replySchema.parse(await ledger.run("snapshot", []));
-  if (encoded === "") return undefined;
+  if (encoded === "") return "opening";
   const { project, day, retryTokens, breakers, pauses } = snapshotSchema.parse(JSON.parse(encoded));
   const now = clock.now();
   return {
@@ -40,7 +40,6 @@ export async function readQuotaStatus(
       .filter(({ state }) => state !== "closed")
       .map(({ upstream, forMs }) => ({ upstream, openUntil: epochMs(now + forMs) })),
     pauses: pairs(pauses).map(([scope, value]) => ({ scope, reason: reasonOf(value) })),
-    retryShare: undefined,
   };
 }
 

@@ -1,0 +1,130 @@
+import { describe, expect, test } from "vitest";
+import type { CalendarCounts } from "../../src/core/calendar-store.ts";
+import type { QuotaStatus } from "../../src/core/quota-status.ts";
+import { epochMs } from "../../src/core/clock.ts";
+import { LedgerUnavailable, StoreUnavailable } from "../../src/core/refusal.ts";
+import { createStatus, type StatusDeps } from "../../src/operate/status.ts";
+
+const COUNTS: CalendarCounts = {
+  total: 10,
+  never: 0,
+  fresh: 10,
+  stale: 0,
+  slowed: 0,
+  lost: 0,
+  paused: 0,
+};
+const QUOTA: QuotaStatus = {
+  minute: { limit: 10_000, used: 12 },
+  day: { limit: 1_000_000, used: 999 },
+  retryTokens: 100,
+  breakers: [],
+  pauses: [],
+  retryShare: undefined,
+};
+
+interface Facts {
+  readonly counts?: () => Promise<CalendarCounts>;
+  readonly needsReconnect?: number;
+  readonly readQuota?: StatusDeps["readQuota"];
+}
+
+const known =
+  <T>(value: T) =>
+  (): Promise<T> =>
+    Promise.resolve(value);
+
+function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>> {
+  const readStatus = createStatus({
+    calendars: {
+      counts: facts.counts ?? known(COUNTS),
+      backlog: known({ interactive: 0, push: 0, poll: 3, backfill: 0 }),
+    },
+    accounts: {
+      countsByState: known({
+        connected: 4,
+        "needs-reconnect": facts.needsReconnect ?? 0,
+        paused: 0,
+        removed: 0,
+      }),
+    },
+    readQuota: facts.readQuota ?? known(QUOTA),
+    clock: { now: () => epochMs(1_000), monotonicMs: () => 0, sleep: () => Promise.resolve() },
+  });
+  return readStatus();
+}
+
+test("all fresh is said in a sentence, with the figures that it rests on", async () => {
+  expect(await statusOf()).toMatchObject({
+    schemaVersion: 1,
+    verdict: "ok",
+    sentence: "Syncing normally: 10 of 10 calendars are fresh.",
+    calendars: COUNTS,
+    quota: { minute: QUOTA.minute, day: QUOTA.day, retryTokens: 100 },
+    backlog: { poll: 3 },
+    deadLetters: 0,
+  });
+});
+
+describe("what stops all work outranks what slows it", () => {
+  test("a database that is gone", async () => {
+    const counts = (): Promise<never> =>
+      Promise.reject(new StoreUnavailable({ message: "the database is gone" }));
+    expect(await statusOf({ counts })).toMatchObject({ verdict: "unknown", calendars: undefined });
+  });
+
+  test("a Redis that is gone", async () => {
+    const readQuota = (): Promise<never> =>
+      Promise.reject(new LedgerUnavailable({ message: "Redis is gone" }));
+    expect(await statusOf({ readQuota })).toMatchObject({
+      verdict: "stopped",
+      sentence: "Redis cannot be asked for the quota, so no request leaves for Google.",
+      quota: undefined,
+    });
+  });
+
+  test("a ledger that is opening is no outage", async () => {
+    const { verdict, sentence } = await statusOf({ readQuota: known("opening") });
+    expect(verdict).toBe("stopped");
+    expect(sentence).toMatch(/opening, which takes up to about a minute/);
+  });
+
+  test("a paused project", async () => {
+    const pauses = [{ scope: "project", reason: "incident 12" }];
+    expect(await statusOf({ readQuota: known({ ...QUOTA, pauses }) })).toMatchObject({
+      verdict: "stopped",
+      sentence: "Everything is paused: incident 12.",
+      pauses,
+    });
+  });
+});
+
+test("an open breaker is Google's trouble, and says so", async () => {
+  const breakers = [{ upstream: "calendar", openUntil: epochMs(9_000) }];
+  expect(await statusOf({ readQuota: known({ ...QUOTA, breakers }) })).toMatchObject({
+    verdict: "degraded",
+    sentence: "Google's calendar is failing; only probes go out until it recovers.",
+  });
+});
+
+test("accounts, set-aside and stale calendars are counted in the sentence", async () => {
+  const counts = known({ ...COUNTS, fresh: 7, slowed: 2, stale: 1 });
+  expect(await statusOf({ counts, needsReconnect: 1 })).toMatchObject({
+    verdict: "degraded",
+    sentence:
+      "7 of 10 calendars are fresh; 1 account needs to reconnect; 2 calendars are set aside; 1 calendar is stale.",
+    deadLetters: 2,
+  });
+});
+
+test("where nobody can ask the ledger, the calendars are judged alone", async () => {
+  expect(await statusOf({ readQuota: known("not-asked") })).toMatchObject({
+    verdict: "ok",
+    quota: undefined,
+  });
+});
+
+test("a bug is not taken for an outage", async () => {
+  const counts = (): Promise<never> => Promise.reject(new TypeError("a bug"));
+  await expect(statusOf({ counts })).rejects.toThrow("a bug");
+});
