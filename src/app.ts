@@ -23,11 +23,10 @@ import { createStatus, type Status } from "./operate/status.ts";
 import { startClaimer } from "./queue/claimer.ts";
 import { runWorkers, type FinishedRun } from "./queue/run-worker.ts";
 import { openWorkQueue, type WorkQueue } from "./queue/work-queue.ts";
-import { openBudget, type Budget } from "./quota/open-budget.ts";
+import { measureRequests } from "./quota/measure-requests.ts";
 import { createRedisTokenExchange } from "./quota/redis-token-exchange.ts";
 import { readQuotaStatus } from "./quota/quota-status.ts";
-import type { LedgerEvent } from "./quota/ledger-opener.ts";
-import { quotaSettingsPrefix } from "./quota/ledger-settings.ts";
+import { startBudget, type RecordedBudget } from "./start-budget.ts";
 import type { Store } from "./store/open-store.ts";
 import { createDiscoverCalendars } from "./sync/discover-calendars.ts";
 import { createRefreshCalendar } from "./sync/refresh-calendar.ts";
@@ -39,8 +38,6 @@ const PROJECT = projectId("default");
 const HOUR_MS = 3_600_000;
 const DISCOVERY_INTERVAL_MS = 6 * HOUR_MS;
 const REFRESHES_PER_MINUTE = 600;
-const LEDGER_TROUBLE_QUIET_MS = 2_000;
-const LEDGER_TROUBLE_EVERY_MS = 10_000;
 
 export interface AppOptions {
   /** `worker` syncs, `web` answers HTTP, `all` does both. */
@@ -94,18 +91,22 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
     migrateWhenEmpty: options.migrateWhenEmpty ?? false,
   });
   started.push({ name: "database", run: () => store.close() });
-  await seedLimits(config, store, deps);
 
   const queue = await openWorkQueue(
     { redis: options.redis, connectWithinMs: 5_000 },
     { onError: redisTrouble(deps.logger) },
   );
   started.push({ name: "queue", run: () => queue.close() });
-  const budget = startBudget(starting, store);
+  const budget = await startBudget(
+    { redis: options.redis, projectId: PROJECT, quota: config.quota },
+    { ...deps, store, onRedisError: redisTrouble(deps.logger) },
+  );
+  started.push({ name: "quota", run: () => budget.close() });
   const metrics = createMetrics({ withProcess: true });
   const status = createStatus({
     calendars: store.calendars,
     accounts: store.accounts,
+    usage: store.usage,
     readQuota: () => readQuotaStatus(budget.ledger, deps.clock),
     clock: deps.clock,
   });
@@ -117,48 +118,9 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
   return { httpUrl, status };
 }
 
-/** Quota values of the environment seed an empty database; later ones differ only to be reported. */
-async function seedLimits(config: Config, store: Store, deps: AppDeps): Promise<void> {
-  const { quota } = config;
-  const prefix = quotaSettingsPrefix(PROJECT);
-  const wanted: Readonly<Record<string, number>> = {
-    [`${prefix}projectPerMinute`]: quota.projectPerMinute,
-    [`${prefix}userPerMinute`]: quota.userPerMinute,
-    [`${prefix}perDay`]: quota.perDay,
-    [`${prefix}windowMs`]: quota.windowMs,
-  };
-  await store.settings.seed(wanted, deps.clock.now());
-  for (const [name, value] of Object.entries(wanted)) {
-    const inForce = await store.settings.get(name);
-    if (inForce !== value) {
-      deps.logger.log("warn", "The environment's quota differs from the setting in force", {
-        setting: name,
-        environment: value,
-        inForce,
-      });
-    }
-  }
-}
-
-function startBudget({ options, deps, started }: Starting, store: Store): Budget {
-  const { logger } = deps;
-  const budget = openBudget(
-    { redis: options.redis, projectId: PROJECT },
-    {
-      clock: deps.clock,
-      record: store.ledgerRecord,
-      settings: store.settings,
-      onLedgerEvent: tellLedgerEvents(deps),
-      onRedisError: redisTrouble(logger),
-    },
-  );
-  started.push({ name: "quota", run: () => budget.close() });
-  return budget;
-}
-
 interface Parts {
   readonly store: Store;
-  readonly budget: Budget;
+  readonly budget: RecordedBudget;
   readonly metrics: Metrics;
   readonly queue: WorkQueue;
 }
@@ -169,7 +131,7 @@ function startWorker(starting: Starting, parts: Parts): void {
   const google = openGoogle(config, {
     broker: parts.budget.broker,
     store,
-    metrics: parts.metrics,
+    observers: [measureRequests(parts.metrics), parts.budget.usage],
     exchange: createRedisTokenExchange({
       redis: parts.budget.redis,
       seal: store.vault,
@@ -313,19 +275,6 @@ async function readReadiness(
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** A first look that comes before the connection is up is no news; trouble that lasts is, once a while. */
-function tellLedgerEvents({ logger, clock }: AppDeps): (event: LedgerEvent) => void {
-  let quietUntilMs = clock.monotonicMs() + LEDGER_TROUBLE_QUIET_MS;
-  return (event) => {
-    if (event.kind === "trouble") {
-      const nowMs = clock.monotonicMs();
-      if (nowMs < quietUntilMs) return;
-      quietUntilMs = nowMs + LEDGER_TROUBLE_EVERY_MS;
-    }
-    logger.log(event.kind === "opened" ? "info" : "warn", "Quota ledger", { ...event });
-  };
 }
 
 /** One line when Redis goes away and not one for every try to reach it again. */

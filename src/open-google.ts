@@ -7,11 +7,10 @@ import { classifyFailure } from "./google/classify-failure.ts";
 import { classifyThrown } from "./google/classify-thrown.ts";
 import { createAccessTokens } from "./google/google-auth.ts";
 import { createCalendarClient } from "./google/google-client.ts";
-import type { Metrics } from "./observability/metrics.ts";
 import { DAY_TIME_ZONE, dayTurns } from "./quota/day-turns.ts";
 import { createGuard } from "./quota/guard.ts";
-import { measureRequests } from "./quota/measure-requests.ts";
 import type { PermitBroker } from "./quota/permit.ts";
+import type { RequestObserver } from "./quota/request-observer.ts";
 import type { Store } from "./store/open-store.ts";
 
 const HOUR_MS = 3_600_000;
@@ -35,7 +34,8 @@ export function openGoogle(
   deps: {
     readonly broker: PermitBroker;
     readonly store: Pick<Store, "credentials" | "health">;
-    readonly metrics: Metrics;
+    /** Told of every request. */
+    readonly observers: readonly RequestObserver[];
     /** Where the fleet shares access tokens. */
     readonly exchange: TokenExchange;
     readonly clock: Clock;
@@ -60,7 +60,11 @@ export function openGoogle(
     {
       broker,
       classifier: { classifyFailure, classifyThrown },
-      observer: measureRequests(deps.metrics),
+      observer: {
+        onRequest: (record) => {
+          for (const observer of deps.observers) observer.onRequest(record);
+        },
+      },
       storeHealth: store.health,
       clock,
       random: Math.random,

@@ -54,7 +54,11 @@ export function readOperatorStatus(
   store: Store,
   deps: { readonly clock: Clock; readonly readQuota: () => Promise<QuotaStatus | undefined> },
 ): Promise<Status> {
-  return createStatus({ ...store, ...deps })();
+  return createStatus({
+    ...store,
+    clock: deps.clock,
+    readQuota: async () => (await deps.readQuota()) ?? "not-asked",
+  })();
 }
 
 /** What `ballast doctor` runs, on the environment it is given. */

@@ -17,7 +17,6 @@ const runningSchema = z.object({ pid: z.number().int().positive(), httpUrl: z.ur
 const windowSchema = z.object({ limit: z.number(), used: z.number() });
 const statusSchema = z.object({
   quota: z.object({ minute: windowSchema, day: windowSchema, retryTokens: z.number() }).nullable(),
-  retryShare: z.number().nullable(),
   breakers: z.array(
     z.object({ upstream: z.string(), openUntil: z.number().transform((at) => epochMs(at)) }),
   ),
@@ -51,10 +50,10 @@ export async function askRunning(
     const response = await fetch(new URL("/status.json", await findAddress(config)), {
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     });
-    const { quota, retryShare, breakers } = statusSchema.parse(await response.json());
+    const { quota, breakers } = statusSchema.parse(await response.json());
     if (quota === null) return undefined;
     // The public status names no pauses: they name tenants.
-    return { ...quota, breakers, pauses: [], retryShare: retryShare ?? undefined };
+    return { ...quota, breakers, pauses: [] };
   } catch {
     signal.throwIfAborted();
     return undefined;

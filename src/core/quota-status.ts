@@ -10,6 +10,4 @@ export interface QuotaStatus {
   readonly breakers: readonly { readonly upstream: string; readonly openUntil: EpochMs }[];
   /** `scope`: what is paused: `project`, `tenant:acme`, `class:poll`, … */
   readonly pauses: readonly { readonly scope: string; readonly reason: string }[];
-  /** Retries ÷ requests of the last minutes; undefined where nobody has counted them yet. */
-  readonly retryShare: number | undefined;
 }

@@ -32,7 +32,7 @@ export interface Status {
 export interface StatusDeps {
   readonly calendars: Pick<CalendarStore, "counts" | "backlog">;
   readonly accounts: Pick<AccountStore, "countsByState">;
-  readonly usage: UsageStore;
+  readonly usage: Pick<UsageStore, "attempts">;
   /**
    * `opening`: the ledger is reachable and cannot vouch for the budget yet; `not-asked`: nobody is here
    * who could ask it. Throws a `Refused` when it cannot be reached.

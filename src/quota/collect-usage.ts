@@ -16,7 +16,7 @@ export interface UsageBatch {
  * Take what the ledger has counted, guarded clients' requests included. Undefined: nothing was counted.
  * For a process that has the database; two that collect at once get the same batch.
  */
-export async function collectUsage(ledger: Ledger): Promise<UsageBatch | undefined> {
+export async function collectUsage(ledger: Pick<Ledger, "run">): Promise<UsageBatch | undefined> {
   const reply = parseUsageReply(await ledger.run("take_usage", [randomUUID()]));
   if (reply.batch === "") return undefined;
   const rows: UsageRow[] = [];

@@ -20,7 +20,6 @@ const QUOTA: QuotaStatus = {
   retryTokens: 100,
   breakers: [],
   pauses: [],
-  retryShare: undefined,
 };
 
 interface Facts {
@@ -48,6 +47,7 @@ function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>
         removed: 0,
       }),
     },
+    usage: { attempts: known({ first: 90, retry: 10 }) },
     readQuota: facts.readQuota ?? known(QUOTA),
     clock: { now: () => epochMs(1_000), monotonicMs: () => 0, sleep: () => Promise.resolve() },
   });
@@ -62,6 +62,7 @@ test("all fresh is said in a sentence, with the figures that it rests on", async
     calendars: COUNTS,
     quota: { minute: QUOTA.minute, day: QUOTA.day, retryTokens: 100 },
     backlog: { poll: 3 },
+    retryShare: 0.1,
     deadLetters: 0,
   });
 });
