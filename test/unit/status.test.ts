@@ -33,6 +33,11 @@ const known =
   (): Promise<T> =>
     Promise.resolve(value);
 
+const failing =
+  (error: Error): (() => Promise<never>) =>
+  () =>
+    Promise.reject(error);
+
 function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>> {
   const readStatus = createStatus({
     calendars: {
@@ -69,14 +74,12 @@ test("all fresh is said in a sentence, with the figures that it rests on", async
 
 describe("what stops all work outranks what slows it", () => {
   test("a database that is gone", async () => {
-    const counts = (): Promise<never> =>
-      Promise.reject(new StoreUnavailable({ message: "the database is gone" }));
+    const counts = failing(new StoreUnavailable({ message: "the database is gone" }));
     expect(await statusOf({ counts })).toMatchObject({ verdict: "unknown", calendars: undefined });
   });
 
   test("a Redis that is gone", async () => {
-    const readQuota = (): Promise<never> =>
-      Promise.reject(new LedgerUnavailable({ message: "Redis is gone" }));
+    const readQuota = failing(new LedgerUnavailable({ message: "Redis is gone" }));
     expect(await statusOf({ readQuota })).toMatchObject({
       verdict: "stopped",
       sentence: "Redis cannot be asked for the quota, so no request leaves for Google.",
@@ -126,6 +129,6 @@ test("where nobody can ask the ledger, the calendars are judged alone", async ()
 });
 
 test("a bug is not taken for an outage", async () => {
-  const counts = (): Promise<never> => Promise.reject(new TypeError("a bug"));
+  const counts = failing(new TypeError("a bug"));
   await expect(statusOf({ counts })).rejects.toThrow("a bug");
 });
