@@ -52,8 +52,11 @@ const scalars = {
   /** What a class leaves of the day for those above it; shrinks as the day passes. */
   dayReserve: shareByClass({ push: 0.02, poll: 0.15, backfill: 0.3 }),
   backfillShare: positiveCap.default(0.5),
-  /** The part of a window that classes below interactive may take at once. */
-  pacingBurst: z.number().min(0.01).max(0.1).default(0.05),
+  /**
+   * The part of a window that classes below interactive may take at once. Small: a stall of the fleet is followed
+   * by a burst of this size, and both repeat every window; while it pauses, a quiet tenant waits.
+   */
+  pacingBurst: z.number().min(0.002).max(0.1).default(0.01),
   /** 0: no limit. */
   writesPerAccountPerMinute: z.number().int().nonnegative().default(300),
   watchAndStopPerMinute: z.number().int().nonnegative().default(0),

@@ -359,7 +359,11 @@ describe("retries, breaker, throttling", () => {
 });
 
 describe("the day", () => {
-  const settings = { perDay: 1_000, dayReserve: { push: 0.05, poll: 0.2, backfill: 0.4 } };
+  const settings = {
+    pacingBurst: 0.1,
+    perDay: 1_000,
+    dayReserve: { push: 0.05, poll: 0.2, backfill: 0.4 },
+  };
 
   test("yields from the lowest class up", async ({ redis }) => {
     for (const [count, granted] of [

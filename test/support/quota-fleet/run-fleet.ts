@@ -114,7 +114,10 @@ async function runFleetOnce(
   };
   const admin = new Redis({ path, maxRetriesPerRequest: null });
   admin.on("error", () => undefined);
-  const parts = await openLedger({ path }, { settings, script: steppableScript() });
+  const parts = await openLedger(
+    { path },
+    { settings, script: steppableScript(), openWithinMs: 20_000 },
+  );
   const google = await startArrivalServer();
   const senders: Sender[] = [];
   const start = (over: Partial<SenderOrders> = {}): Sender => {
@@ -175,6 +178,15 @@ export async function burstBegins(google: ArrivalServer, arrivals: number): Prom
     await sleep(20);
   }
   throw new Error("no burst came");
+}
+
+/** Wait until the ledger has opened as often as that. */
+export async function opensAgain({ parts }: Fleet, times: number): Promise<void> {
+  for (let look = 0; look < 600; look += 1) {
+    if (openings(parts.events).length >= times) return;
+    await sleep(50);
+  }
+  throw new Error(`the ledger did not open: ${openings(parts.events).join(", ")}`);
 }
 
 /** By which rules the ledger opened, in order. */
