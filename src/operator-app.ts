@@ -3,11 +3,12 @@
  * and write, and close it. They start no worker, no server and no timer.
  */
 import { randomBytes } from "node:crypto";
-import { access, mkdir, rm, writeFile } from "node:fs/promises";
+import { access, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { loadConfig, ConfigError, type Config } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import type { QuotaStatus } from "./core/quota-status.ts";
+import { makeDirectory } from "./embedded/make-directory.ts";
 import { runChecks, type CheckPorts, type CheckResult } from "./operate/checks.ts";
 import { createStatus, type Status } from "./operate/status.ts";
 import { openRedis } from "./queue/redis-connection.ts";
@@ -25,7 +26,7 @@ export async function openAppStore(
   options: { readonly migrateWhenEmpty: boolean } = { migrateWhenEmpty: false },
 ): Promise<Store> {
   if (options.migrateWhenEmpty && config.database.kind === "sqlite") {
-    await mkdir(dirname(config.database.path), { recursive: true });
+    await makeDirectory(dirname(config.database.path));
   }
   const keys = config.encryptionKeys ?? (await readOwnKeys(config.dataDirectory));
   return openStore(
@@ -37,7 +38,7 @@ export async function openAppStore(
 async function readOwnKeys(
   dataDirectory: string,
 ): Promise<Awaited<ReturnType<typeof loadOrCreateKeyFile>>> {
-  await mkdir(dataDirectory, { recursive: true });
+  await makeDirectory(dataDirectory);
   return loadOrCreateKeyFile(join(dataDirectory, "keys"));
 }
 
@@ -158,7 +159,7 @@ async function askTokenEndpoint(
 }
 
 async function tryDataDirectory(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true });
+  await makeDirectory(directory);
   const file = join(directory, `doctor-${randomBytes(6).toString("hex")}`);
   await writeFile(file, "");
   await rm(file);

@@ -4,10 +4,11 @@
  * States of the lock file: absent; held (its process lives); stale (its process is gone: taken over).
  * The file names its holder by pid *and* start time, since after a reboot the pid may be somebody else's.
  */
-import { link, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { makeDirectory } from "./make-directory.ts";
 import { identifyProcess, isStillRunning, type ProcessIdentity } from "./process-identity.ts";
 
 const holderSchema = z.object({ pid: z.number().int().positive(), startedAt: z.string() });
@@ -33,7 +34,7 @@ export class AlreadyRunning extends Error {
 
 /** Take the directory for this process, or reject with {@link AlreadyRunning}. Creates the directory. */
 export async function acquireInstanceLock(directory: string): Promise<InstanceLock> {
-  await mkdir(directory, { recursive: true });
+  await makeDirectory(directory);
   const file = join(directory, "instance.lock");
   const self = await identifyProcess(process.pid);
   if (self === undefined) throw new Error("This process cannot be identified: no /proc and no ps");

@@ -8,11 +8,12 @@
  * that an earlier owner left behind there belongs to nobody, and is stopped before the new one starts.
  */
 import { rmSync } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
+import { makeDirectory } from "./make-directory.ts";
 import { startChildServer, type ChildServer } from "./child-server.ts";
 import { redisEnvironment, type RedisProgram } from "./obtain-redis.ts";
 import { identifyProcess, isStillRunning } from "./process-identity.ts";
@@ -191,7 +192,7 @@ async function preparePlace(options: PrivateRedisOptions): Promise<Place> {
     directory = await mkdtemp("/tmp/ballast-redis-");
   }
   const data = options.dataDirectory ?? join(directory, "data");
-  await mkdir(data, { recursive: true });
+  await makeDirectory(data);
   return {
     directory,
     data,

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
-import { mkdir } from "node:fs/promises";
 import type { Command } from "commander";
+import { makeDirectory } from "../../embedded/make-directory.ts";
 import { openAppMigrations } from "../../operator-app.ts";
 import { readConfig, runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
@@ -52,7 +52,7 @@ async function withMigrations(
 ): Promise<ExitCode> {
   const config = readConfig(context);
   const { database } = config;
-  if (database.kind === "sqlite") await mkdir(dirname(database.path), { recursive: true });
+  if (database.kind === "sqlite") await makeDirectory(dirname(database.path));
   const migrations = openAppMigrations(config, { clock: context.clock });
   try {
     return await run(migrations, options);

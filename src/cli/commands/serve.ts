@@ -1,5 +1,5 @@
-import { mkdir } from "node:fs/promises";
 import type { Command } from "commander";
+import { makeDirectory } from "../../embedded/make-directory.ts";
 import { startApp } from "../../app.ts";
 import { requireNamedRedis } from "../choose-redis.ts";
 import { CliError } from "../cli-error.ts";
@@ -74,7 +74,7 @@ async function serve(
 
 /** So that `ballast status` on this machine finds it. */
 async function announce(httpUrl: string, { config, started }: Starting): Promise<void> {
-  await mkdir(config.dataDirectory, { recursive: true });
+  await makeDirectory(config.dataDirectory);
   await announceRunning(config.dataDirectory, { pid: process.pid, httpUrl });
   started.push({ name: "announcement", run: () => withdrawRunning(config.dataDirectory) });
 }
