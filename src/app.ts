@@ -46,7 +46,25 @@ export interface AppOptions {
   readonly redis: string;
   /** Make the schema of an empty embedded database: for `start` and for tests. */
   readonly migrateWhenEmpty?: boolean;
+  /** Shorter than the defaults in tests that kill workers and wait for their work to be taken over. */
+  readonly timing?: Partial<WorkTiming>;
 }
+
+/** How long a worker's claims on work outlive it when it dies. */
+export interface WorkTiming {
+  /** Longer than a page may take, or its holder is fenced out at work. */
+  readonly leaseMs: number;
+  readonly pageDeadlineMs: number;
+  readonly queuedForMs: number;
+  readonly jobLockMs: number;
+}
+
+const TIMING: WorkTiming = {
+  leaseMs: 75_000,
+  pageDeadlineMs: 45_000,
+  queuedForMs: 60_000,
+  jobLockMs: 30_000,
+};
 
 export interface AppDeps {
   readonly clock: Clock;
@@ -127,6 +145,7 @@ interface Parts {
 
 function startWorker(starting: Starting, parts: Parts): void {
   const { config, options, deps, started } = starting;
+  const timing = { ...TIMING, ...options.timing };
   const { store, queue } = parts;
   const google = openGoogle(config, {
     broker: parts.budget.broker,
@@ -144,6 +163,7 @@ function startWorker(starting: Starting, parts: Parts): void {
   const workers = runWorkers(
     {
       redis: options.redis,
+      jobLockMs: timing.jobLockMs,
       concurrency: {
         background: config.worker.concurrency,
         interactive: Math.max(2, Math.ceil(config.worker.concurrency / 4)),
@@ -180,7 +200,7 @@ function startWorker(starting: Starting, parts: Parts): void {
         {
           queueDepth: config.worker.concurrency * 8,
           perTenant: config.worker.concurrency * 4,
-          queuedForMs: 60_000,
+          queuedForMs: timing.queuedForMs,
         },
         { calendars: store.calendars, accounts: store.accounts, queue, clock: deps.clock },
       ),
@@ -193,7 +213,7 @@ function startWorker(starting: Starting, parts: Parts): void {
 }
 
 function createJobContext(
-  { config, deps }: Starting,
+  { config, options, deps }: Starting,
   parts: { readonly store: Store; readonly source: CalendarSource },
 ): JobContext {
   const { store, source } = parts;
@@ -204,7 +224,7 @@ function createJobContext(
     random: Math.random,
     onAccountEffect: createReportAccount({ ...store, logger: deps.logger, clock }),
   };
-  const timing = { leaseMs: 75_000, pageDeadlineMs: 45_000, consumer: consumer(config.consumer) };
+  const timing = { ...TIMING, ...options.timing, consumer: consumer(config.consumer) };
   return {
     refreshCalendar: createRefreshCalendar(
       { ...timing, jobDeadlineMs: 300_000, pollIntervalMs: config.pollIntervalMs },

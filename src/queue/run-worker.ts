@@ -27,6 +27,8 @@ export interface WorkerPool {
 interface WorkerOptions {
   readonly redis: RedisAddress;
   readonly concurrency: Readonly<Record<QueueName, number>>;
+  /** How long a job stays its worker's without a sign of life; then another worker runs it. */
+  readonly jobLockMs: number;
 }
 
 interface WorkerDeps<Context> {
@@ -137,8 +139,8 @@ function openWorker(
     concurrency: options.concurrency[queue],
     // By default a job fails at the second kill of its worker, and its calendar waits for the next claim.
     maxStalledCount: 10,
-    lockDuration: 30_000,
-    stalledInterval: 15_000,
+    lockDuration: options.jobLockMs,
+    stalledInterval: options.jobLockMs / 2,
     removeOnComplete: { count: 0 },
     removeOnFail: { count: 0 },
   });

@@ -94,7 +94,7 @@ async function createBench(
     },
     start() {
       running.pool = runWorkers<Context>(
-        { redis, concurrency: { interactive: 1, background: 1 } },
+        { redis, jobLockMs: 30_000, concurrency: { interactive: 1, background: 1 } },
         {
           context: { ran, hold },
           jobs: [runnable(sayWord)],

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { runCrash } from "./crash/run-crash.ts";
 import { runMirror } from "./mirror/run-mirror.ts";
 import type { Scenario, ScenarioOptions } from "./scenario.ts";
 
@@ -7,7 +8,10 @@ import type { Scenario, ScenarioOptions } from "./scenario.ts";
  * `npm run scenario -- NAME [--short] [--seed N]`: runs one scenario, prints one JSON line of figures
  * last, and exits 1 when a bound is missed, 2 when it was called wrongly.
  */
-const SCENARIOS: Readonly<Record<string, Scenario>> = { mirror: runMirror };
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  crash: runCrash,
+  mirror: runMirror,
+};
 
 const USAGE = `usage: npm run scenario -- NAME [--short] [--seed N]
   [--google URL --token-url URL --refresh-tokens FILE]   a server that is not ours
