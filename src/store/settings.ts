@@ -27,6 +27,11 @@ export function createSettingsStore(deps: { readonly database: Database }): Sett
     },
     async set(name, value, by) {
       await database.write(async (trx) => {
+        const before = await trx
+          .selectFrom("settings")
+          .select("value")
+          .where("name", "=", name)
+          .executeTakeFirst();
         if (value === undefined) {
           await trx.deleteFrom("settings").where("name", "=", name).execute();
         } else {
@@ -43,7 +48,10 @@ export function createSettingsStore(deps: { readonly database: Database }): Sett
           action: value === undefined ? "settings.removed" : "settings.changed",
           subject: name,
           reason: by.reason,
-          details: value === undefined ? {} : { value: JSON.stringify(value) },
+          details: {
+            before: before?.value ?? null,
+            ...(value === undefined ? {} : { value: JSON.stringify(value) }),
+          },
         });
       });
     },

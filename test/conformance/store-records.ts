@@ -32,12 +32,13 @@ export function recordConformance(freshDatabase: FreshDatabase): void {
       await store.settings.set("quota.day", undefined, by);
       expect(await store.settings.get("quota.day")).toBeUndefined();
       expect(await store.operatorLog.list({ limit: 10 })).toMatchObject([
-        { action: "settings.removed", subject: "quota.day" },
+        { action: "settings.removed", subject: "quota.day", details: { before: '{"limit":7}' } },
         {
           action: "settings.changed",
           subject: "quota.day",
           actor: "olga",
           reason: "older project",
+          details: { before: "5", value: '{"limit":7}' },
         },
       ]);
     });

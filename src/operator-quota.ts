@@ -1,0 +1,58 @@
+/** Composition root of `ballast quota`: reads how the budget stands, changes one setting. */
+import { epochMs, type Clock } from "./core/clock.ts";
+import { projectId } from "./core/ids.ts";
+import type { QuotaStatus } from "./core/quota-status.ts";
+import { reportQuota, type QuotaReport } from "./operate/quota-report.ts";
+import { DAY_TIME_ZONE, dayTurns } from "./quota/day-turns.ts";
+import { parseLedgerSettings, quotaSettingsPrefix } from "./quota/ledger-settings.ts";
+import { planSetting, type SettingAsk, type SettingPlan } from "./quota/plan-setting.ts";
+import type { Store } from "./store/open-store.ts";
+
+/** There is one project for now. */
+const PROJECT = projectId("default");
+const HOUR_MS = 3_600_000;
+
+/** How the budget stands and who used it, as far as the database and `readQuota` (a running process) can say. */
+export async function readQuotaReport(
+  options: { readonly hours: number; readonly mostSpenders: number },
+  deps: {
+    readonly store: Store;
+    readonly clock: Clock;
+    readonly readQuota: () => Promise<QuotaStatus | undefined>;
+  },
+): Promise<QuotaReport> {
+  const { store, clock } = deps;
+  const { perDay } = parseLedgerSettings(PROJECT, await rowsOf(store)).settings;
+  const { startedAt, turns } = dayTurns(clock.now(), { timeZone: DAY_TIME_ZONE, count: 1 });
+  return reportQuota(
+    {
+      projectId: PROJECT,
+      perDay,
+      day: { startedAt: epochMs(startedAt), endsAt: epochMs(turns[0] ?? startedAt + 24 * HOUR_MS) },
+      spentWithinMs: options.hours * HOUR_MS,
+      mostSpenders: options.mostSpenders,
+    },
+    { ...store, clock, readQuota: deps.readQuota },
+  );
+}
+
+/** Check a change and, unless it is only a plan, write it with its record. Running processes see it within 2 s. */
+export async function changeQuotaSetting(
+  ask: SettingAsk & { readonly isPlan: boolean },
+  deps: {
+    readonly store: Store;
+    readonly clock: Clock;
+    readonly by: { readonly actor: string; readonly reason: string };
+  },
+): Promise<SettingPlan> {
+  const { store, clock, by } = deps;
+  const plan = planSetting(PROJECT, await rowsOf(store), ask);
+  if (plan.kind === "planned" && !ask.isPlan) {
+    await store.settings.set(plan.row, plan.value, { ...by, now: clock.now() });
+  }
+  return plan;
+}
+
+function rowsOf(store: Store): ReturnType<Store["settings"]["list"]> {
+  return store.settings.list(quotaSettingsPrefix(PROJECT));
+}

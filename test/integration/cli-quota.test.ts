@@ -1,0 +1,133 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { z } from "zod";
+import { loadConfig } from "../../src/config/config.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { projectId } from "../../src/core/ids.ts";
+import { openAppStore } from "../../src/operator-app.ts";
+import { operatorName } from "../../src/cli/operator-name.ts";
+import { parseOutput, runBallast, startBallast } from "../support/ballast-process.ts";
+
+vi.setConfig({ testTimeout: 90_000 });
+
+type Store = Awaited<ReturnType<typeof openAppStore>>;
+let env: Record<string, string> = {};
+
+const reportSchema = z.object({
+  source: z.string(),
+  minute: z.object({ limit: z.number(), used: z.number() }).nullable(),
+  day: z.object({ limit: z.number(), used: z.number(), left: z.number(), forecast: z.number() }),
+  spenders: z.array(z.object({ tenantId: z.string(), class: z.string(), requests: z.number() })),
+});
+
+async function withStore<T>(use: (store: Store) => Promise<T>): Promise<T> {
+  const store = await openAppStore(
+    loadConfig(env),
+    { clock: systemClock },
+    { migrateWhenEmpty: true },
+  );
+  try {
+    return await use(store);
+  } finally {
+    await store.close();
+  }
+}
+
+let home = "";
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), "ballast-quota-"));
+  env = { BALLAST_DATA_DIR: home, BALLAST_HTTP_PORT: "0" };
+  await withStore((store) =>
+    store.usage.add({
+      id: randomBytes(8).toString("hex"),
+      projectId: projectId("default"),
+      at: systemClock.now(),
+      figures: [
+        {
+          tenantId: "acme\u001b[31m",
+          consumer: "booking-api",
+          class: "poll",
+          operation: "events.list",
+          attempt: "retry",
+          outcome: "succeeded",
+          reason: "",
+          requests: 42,
+        },
+      ],
+    }),
+  );
+});
+
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+test("set shows before and after, and records who and why", async () => {
+  const args = ["quota", "set", "perDay", "400000", "--reason", "half is another team's"];
+  const planned = await runBallast([...args, "--plan"], env);
+  expect(planned.stdout).toContain("quota.default.perDay: 1000000 → 400000");
+  expect(planned.stderr).toContain("Nothing was changed");
+  const done = await runBallast([...args, "--json"], env);
+  expect(JSON.parse(done.stdout)).toEqual({
+    schemaVersion: 1,
+    setting: "quota.default.perDay",
+    before: 1_000_000,
+    after: 400_000,
+    isPlan: false,
+  });
+  const entries = await withStore((store) => store.operatorLog.list({ limit: 10 }));
+  expect(entries).toMatchObject([
+    {
+      actor: operatorName(),
+      action: "settings.changed",
+      subject: "quota.default.perDay",
+      reason: "half is another team's",
+      details: { before: null, value: "400000" },
+    },
+  ]);
+  const report = parseOutput(await runBallast(["quota", "--json"], env), reportSchema);
+  expect(report).toMatchObject({ source: "database", minute: null, day: { limit: 400_000 } });
+  expect(report.spenders).toMatchObject([{ class: "poll", requests: 42 }]);
+});
+
+test("an unknown name is answered with the nearest one, a bad value with what it should be", async () => {
+  const unknown = await runBallast(["quota", "set", "perDey", "5", "--reason", "x"], env);
+  expect(unknown).toMatchObject({ code: 2, stdout: "" });
+  expect(unknown.stderr).toContain("There is no setting perDey. The nearest is perDay.");
+  const invalid = await runBallast(["quota", "set", "perDay", "lots", "--reason", "x"], env);
+  expect(invalid).toMatchObject({ code: 2, stdout: "" });
+  expect(invalid.stderr).toMatch(/perDay cannot be lots: .*number/);
+  const both = await runBallast(
+    ["quota", "set", "cap", "1", "--tenant", "a", "--consumer", "b", "--reason", "x"],
+    env,
+  );
+  expect(both.code).toBe(2);
+  expect((await runBallast(["quota", "set", "perDay", "5"], env)).stderr).toContain("--reason");
+});
+
+test("a table tells who used it, without their control characters", async () => {
+  const { stdout, code } = await runBallast(["quota"], env);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/42\s+acme·\[31m\s+booking-api\s+poll\s+retry/);
+});
+
+test("a running service decides by a changed limit within seconds, and its figures are shown live", async () => {
+  const service = startBallast(["start", "--json"], env);
+  try {
+    await service.document(60_000);
+    await runBallast(["quota", "set", "projectPerMinute", "1234", "--reason", "test"], env);
+    await vi.waitFor(
+      async () => {
+        const report = parseOutput(await runBallast(["quota", "--json"], env), reportSchema);
+        expect(report).toMatchObject({ source: "ledger", minute: { limit: 1_234 } });
+        expect(report.spenders.some(({ tenantId }) => !tenantId.startsWith("acme"))).toBe(true);
+      },
+      { timeout: 20_000, interval: 500 },
+    );
+  } finally {
+    service.signal("SIGTERM");
+    await service.ended;
+  }
+});
