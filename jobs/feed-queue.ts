@@ -2,6 +2,7 @@ import type { AccountStore } from "../src/core/account-store.ts";
 import type { CalendarStore } from "../src/core/calendar-store.ts";
 import type { Clock } from "../src/core/clock.ts";
 import { REQUEST_CLASSES } from "../src/core/request.ts";
+import type { StoreHealth } from "../src/core/store-health.ts";
 import type { WorkQueue } from "../src/queue/work-queue.ts";
 import { discoverCalendars } from "./discover-calendars.ts";
 import { refreshCalendar } from "./refresh-calendar.ts";
@@ -19,6 +20,7 @@ export interface FeedDeps {
   readonly calendars: CalendarStore;
   readonly accounts: AccountStore;
   readonly queue: WorkQueue;
+  readonly storeHealth: StoreHealth;
   readonly clock: Clock;
 }
 
@@ -37,6 +39,8 @@ export function createFeed(options: FeedOptions, deps: FeedDeps): () => Promise<
       limit: options.queueDepth - interactive,
       perTenant: options.queueDepth,
     });
+    // I13: what would be fetched could not be stored. The look above was a write: it tells when it can.
+    if (!deps.storeHealth.canStore()) return urgent;
     const discovered = await feedDiscoveries(deps, {
       ...options,
       limit: options.queueDepth - background,

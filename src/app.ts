@@ -12,6 +12,7 @@ import type { Config } from "./config/config.ts";
 import type { CalendarSource } from "./core/calendar-source.ts";
 import type { Clock } from "./core/clock.ts";
 import { runDrain, type DrainedStep, type DrainStep } from "./core/drain.ts";
+import type { StoreHealth } from "./core/store-health.ts";
 import { consumer, projectId } from "./core/ids.ts";
 import { openGoogle } from "./open-google.ts";
 import { openAppStore } from "./operator-app.ts";
@@ -31,6 +32,7 @@ import type { Store } from "./store/open-store.ts";
 import { createDiscoverCalendars } from "./sync/discover-calendars.ts";
 import { createRefreshCalendar } from "./sync/refresh-calendar.ts";
 import { createReportAccount } from "./sync/report-account.ts";
+import { whenStorable } from "./sync/when-storable.ts";
 
 /** There is one project for now; schema, keys and code know several. */
 const PROJECT = projectId("default");
@@ -71,6 +73,8 @@ export interface AppDeps {
   readonly logger: Logger;
   /** Told of every finished job, after its line was written. */
   readonly onRunFinished?: (run: FinishedRun) => void;
+  /** Whether to fetch, in place of the database's own word: for experiments that show what that is good for. */
+  readonly storeHealth?: StoreHealth;
 }
 
 /** A running process. Whoever starts it drains it. */
@@ -105,10 +109,11 @@ interface Starting {
 
 async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
   const { config, options, deps, started } = starting;
-  const store = await openAppStore(config, deps, {
+  const opened = await openAppStore(config, deps, {
     migrateWhenEmpty: options.migrateWhenEmpty ?? false,
   });
-  started.push({ name: "database", run: () => store.close() });
+  started.push({ name: "database", run: () => opened.close() });
+  const store = { ...opened, health: deps.storeHealth ?? opened.health };
 
   const queue = await openWorkQueue(
     { redis: options.redis, connectWithinMs: 5_000 },
@@ -202,7 +207,7 @@ function startWorker(starting: Starting, parts: Parts): void {
           perTenant: config.worker.concurrency * 4,
           queuedForMs: timing.queuedForMs,
         },
-        { calendars: store.calendars, accounts: store.accounts, queue, clock: deps.clock },
+        { ...store, storeHealth: store.health, queue, clock: deps.clock },
       ),
       onError: (error) => {
         deps.logger.log("warn", "The claimer could not look", { error });
@@ -225,14 +230,21 @@ function createJobContext(
     onAccountEffect: createReportAccount({ ...store, logger: deps.logger, clock }),
   };
   const timing = { ...TIMING, ...options.timing, consumer: consumer(config.consumer) };
+  const waiting = { storeHealth: store.health, clock };
   return {
-    refreshCalendar: createRefreshCalendar(
-      { ...timing, jobDeadlineMs: 300_000, pollIntervalMs: config.pollIntervalMs },
-      { ...shared, refreshes: store.refreshes },
+    refreshCalendar: whenStorable(
+      createRefreshCalendar(
+        { ...timing, jobDeadlineMs: 300_000, pollIntervalMs: config.pollIntervalMs },
+        { ...shared, refreshes: store.refreshes },
+      ),
+      waiting,
     ),
-    discoverCalendars: createDiscoverCalendars(
-      { ...timing, intervalMs: DISCOVERY_INTERVAL_MS },
-      { ...shared, accounts: store.accounts },
+    discoverCalendars: whenStorable(
+      createDiscoverCalendars(
+        { ...timing, intervalMs: DISCOVERY_INTERVAL_MS },
+        { ...shared, accounts: store.accounts },
+      ),
+      waiting,
     ),
   };
 }

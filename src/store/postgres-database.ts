@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Kysely, PostgresDialect } from "kysely";
-import { Pool, TypeOverrides, types } from "pg";
+import { Pool, TypeOverrides, types, type PoolClient } from "pg";
 import type { Database } from "./database.ts";
 import { postgresDialect } from "./postgres-dialect.ts";
 import { isCollision, translateError } from "./store-errors.ts";
@@ -77,8 +77,13 @@ function kyselyOver(
     keepAlive: true,
     types: numbersForBigints(),
   });
-  // An idle connection that the server ends is replaced at the next use; unheard, it would end us.
-  pool.on("error", ignoreIdleLoss);
+  // A connection that is lost says so to whoever waits for its answer, and as an event besides: of an
+  // idle one through the pool, of one in use by itself. Unheard, either would end the process (I10).
+  pool.on("error", ignoreLoss);
+  pool.on("connect", (client) => {
+    client.on("error", ignoreLoss);
+    hangUpWhenUnanswered(client);
+  });
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 }
 
@@ -89,6 +94,29 @@ function numbersForBigints(): TypeOverrides {
   return overrides;
 }
 
-function ignoreIdleLoss(): void {
+/**
+ * A connection whose answer did not come in time is closed. pg would keep it, with the unanswered
+ * statement ahead of all later ones: after a network that swallows packets (no word that anything is
+ * lost) every use of it would fail until the system gives the connection up, a quarter of an hour later.
+ */
+function hangUpWhenUnanswered(client: PoolClient): void {
+  const query = client.query.bind(client);
+  const watched = async (...args: unknown[]): Promise<unknown> => {
+    try {
+      return await Reflect.apply(query, client, args);
+    } catch (error) {
+      // With a statement under way, `end` closes the socket at once.
+      if (isUnanswered(error)) client.end().catch(ignoreLoss);
+      throw error;
+    }
+  };
+  Object.assign(client, { query: watched });
+}
+
+function isUnanswered(error: unknown): boolean {
+  return error instanceof Error && error.message === "Query read timeout";
+}
+
+function ignoreLoss(): void {
   // The next statement reports what is wrong, if it still is.
 }

@@ -88,7 +88,8 @@ export function translateError(error: unknown): unknown {
   if (error instanceof StoreUnavailable) return error;
   // Not the driver's own error: Postgres puts row values into `detail`, and causes are logged.
   const cause = Object.assign(new Error(known.message), {
-    code: known.code ?? `SQLITE_${known.sqliteCode ?? 0}`,
+    ...(known.sqliteCode === undefined ? {} : { code: `SQLITE_${String(known.sqliteCode)}` }),
+    ...(known.code === undefined ? {} : { code: known.code }),
   });
   if (isPassing(known)) {
     return new StoreUnavailable({

@@ -82,11 +82,13 @@ async function discoverOnce(
   { options, deps }: { readonly options: DiscoveryOptions; readonly deps: DiscoveryDeps },
 ): Promise<DiscoveryOutcome> {
   const { clock, accounts } = deps;
-  const now = clock.now();
-  const begun = await accounts.beginDiscovery(accountId, {
-    now,
-    until: epochMs(now + options.leaseMs),
-  });
+  const begun = await persist(
+    () => {
+      const now = clock.now();
+      return accounts.beginDiscovery(accountId, { now, until: epochMs(now + options.leaseMs) });
+    },
+    { clock, signal: run.signal },
+  );
   if (begun.kind !== "begun") return { kind: "skipped", reason: begun.kind };
   const { lease, state } = begun;
   const calls = { requests: 0, earlierAttempt: state.earlierAttempt };
@@ -184,7 +186,10 @@ async function settle(
     random: deps.random,
     isStopping: context.run.signal.aborted,
   });
-  const ended = await deps.accounts.postponeDiscovery(context.lease, outcome);
+  const ended = await persist(() => deps.accounts.postponeDiscovery(context.lease, outcome), {
+    clock: deps.clock,
+    signal: context.run.signal,
+  });
   if (ended === "fenced-out") return { kind: "fenced-out", requests: calls.requests };
   if (needsReconnect(error)) {
     await deps.onAccountEffect({

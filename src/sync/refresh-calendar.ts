@@ -79,11 +79,13 @@ export function createRefreshCalendar(options: RefreshOptions, deps: RefreshDeps
     const deadlineMs = clock.monotonicMs() + options.jobDeadlineMs;
     let requests = 0;
     for (let round = 1; ; round += 1) {
-      const now = clock.now();
-      const begun = await deps.refreshes.begin(calendarId, {
-        now,
-        until: epochMs(now + options.leaseMs),
-      });
+      const begun = await persist(
+        () => {
+          const now = clock.now();
+          return deps.refreshes.begin(calendarId, { now, until: epochMs(now + options.leaseMs) });
+        },
+        { clock, signal: run.signal },
+      );
       if (begun.kind !== "begun") return { kind: "skipped", reason: begun.kind };
 
       const attempt: Attempt = {
@@ -261,8 +263,12 @@ async function postpone(
   settlement: Settlement,
   error: unknown,
 ): Promise<AttemptOutcome> {
-  const { requests, deps } = attempt;
-  const ended = await deps.refreshes.postpone(attempt.lease, settlement.postponed);
+  const { requests, deps, signal } = attempt;
+  // Given up, the row would wait its whole lease out.
+  const ended = await persist(() => deps.refreshes.postpone(attempt.lease, settlement.postponed), {
+    clock: deps.clock,
+    signal,
+  });
   if (ended === "fenced-out") return { kind: "fenced-out", requests };
   if (settlement.accountEffect !== undefined) await deps.onAccountEffect(settlement.accountEffect);
   return { kind: "postponed", settlement, requests, error };
