@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { runCrash } from "./crash/run-crash.ts";
 import { runMirror } from "./mirror/run-mirror.ts";
+import { runSlowDatabase } from "./slow-database/run-slow-database.ts";
 import type { Scenario, ScenarioOptions } from "./scenario.ts";
 
 /**
@@ -11,6 +12,7 @@ import type { Scenario, ScenarioOptions } from "./scenario.ts";
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   crash: runCrash,
   mirror: runMirror,
+  "slow-database": runSlowDatabase,
 };
 
 const USAGE = `usage: npm run scenario -- NAME [--short] [--seed N]

@@ -9,6 +9,7 @@ import { obtainRedis } from "../../src/embedded/obtain-redis.ts";
 import { startPrivateRedis, type PrivateRedis } from "../../src/embedded/redis-server.ts";
 import { openAppStore } from "../../src/operator-app.ts";
 import { createLogger } from "../../src/observability/logger.ts";
+import type { StoreHealth } from "../../src/core/store-health.ts";
 import type { FinishedRun } from "../../src/queue/run-worker.ts";
 import type { Store } from "../../src/store/open-store.ts";
 
@@ -36,7 +37,11 @@ export async function openScenarioHome(
     readonly unlimited: boolean;
     readonly env?: Readonly<Record<string, string>>;
   },
-  deps: { readonly onRunFinished: (run: FinishedRun) => void },
+  deps: {
+    readonly onRunFinished: (run: FinishedRun) => void;
+    /** In place of the database's own word. */
+    readonly storeHealth?: StoreHealth;
+  },
 ): Promise<ScenarioHome> {
   const directory = await mkdtemp(join(tmpdir(), "ballast-scenario-"));
   const redis = await startPrivateRedis(
@@ -65,7 +70,7 @@ export async function openScenarioHome(
   const app = await startApp(
     config,
     { role: "worker", redis: redis.url, migrateWhenEmpty: true },
-    { clock: systemClock, logger, onRunFinished: deps.onRunFinished },
+    { clock: systemClock, logger, ...deps },
   );
   const store = await openAppStore(config, { clock: systemClock });
   return {
