@@ -9,10 +9,10 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const DATABASES = {
   sqlite: {
-    runs: 16,
+    runs: 12,
     open: async () => `sqlite:${join(await temporaryDirectory(), "ballast.db")}`,
   },
-  postgres: { runs: 4, open: freshPostgresDatabase },
+  postgres: { runs: 3, open: freshPostgresDatabase },
 };
 
 const nothingYet = (): Came => ({
@@ -140,7 +140,7 @@ describe.for(Object.entries(DATABASES))("on %s", ([, { runs, open }]) => {
 
   test("a crash at each single step of an incremental read of several pages loses nothing", async () => {
     const steps = await crashAtEachStep({ databaseUrl: await open() }, [
-      { do: "change", calendar: 0, count: 25 },
+      { do: "change", calendar: 0, count: 16 },
     ]);
     expect(steps).toBeLessThan(STEPS_AT_MOST);
   }, 60_000);

@@ -68,11 +68,15 @@ export async function openCrashWorld(
   );
   const judge = await createJudge(world, database, came);
   const processes = createProcesses(came);
-  const refreshing = (watched: Watched, fate: Fate | undefined): Promise<Step | undefined> => {
+  const refreshing = (
+    watched: Watched,
+    fate: Fate | undefined,
+    onStep: () => Promise<void> = () => judge.look(watched),
+  ): Promise<Step | undefined> => {
     const fence = judge.watchFence(watched);
     return processes.run({
       fate,
-      onStep: () => judge.look(watched),
+      onStep,
       onWrite: fence.onWrite,
       async onMeddle() {
         await world.store.clock.advance(1);
@@ -149,7 +153,10 @@ export async function openCrashWorld(
       for (let day = 0; day < RECOVERED_WITHIN_DAYS; day += 1) {
         if (day >= 2 && !(await judge.isLeftUnserved())) return;
         await world.store.clock.advance(DAY_MS);
-        for (const watched of judge.calendars) await refreshing(watched, undefined);
+        for (const watched of judge.calendars) {
+          await refreshing(watched, undefined, nothing);
+          await judge.look(watched);
+        }
       }
     },
     async problems() {
