@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startApp, type App } from "../../src/app.ts";
+import { startApp, type App, type WorkTiming } from "../../src/app.ts";
 import { loadConfig, type Config } from "../../src/config/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { accountName, projectId, tenantId } from "../../src/core/ids.ts";
@@ -36,6 +36,8 @@ export async function openScenarioHome(
     readonly google: { readonly apiRootUrl: string; readonly tokenUrl: string };
     readonly unlimited: boolean;
     readonly env?: Readonly<Record<string, string>>;
+    /** Shorter than the defaults, where work must be free to be taken over within the scenario. */
+    readonly timing?: Partial<WorkTiming>;
   },
   deps: {
     readonly onRunFinished: (run: FinishedRun) => void;
@@ -69,7 +71,12 @@ export async function openScenarioHome(
   );
   const app = await startApp(
     config,
-    { role: "worker", redis: redis.url, migrateWhenEmpty: true },
+    {
+      role: "worker",
+      redis: redis.url,
+      migrateWhenEmpty: true,
+      ...(options.timing === undefined ? {} : { timing: options.timing }),
+    },
     { clock: systemClock, logger, ...deps },
   );
   const store = await openAppStore(config, { clock: systemClock });

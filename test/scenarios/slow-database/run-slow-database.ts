@@ -1,3 +1,4 @@
+import type { WorkTiming } from "../../../src/app.ts";
 import type { CalendarRow } from "../../../src/core/calendar-store.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { accountName, tenantId } from "../../../src/core/ids.ts";
@@ -27,11 +28,18 @@ interface Windows {
   readonly calmMs: number;
   readonly slowMs: number;
   readonly downMs: number;
+  readonly timing: Partial<WorkTiming>;
 }
 
-const FULL: Windows = { calmMs: 15_000, slowMs: 60_000, downMs: 60_000 };
-const SHORT: Windows = { calmMs: 3_000, slowMs: 5_000, downMs: 4_000 };
-const CONTROL: Windows = { calmMs: 5_000, slowMs: 60_000, downMs: 5_000 };
+const FULL: Windows = { calmMs: 15_000, slowMs: 60_000, downMs: 60_000, timing: {} };
+/** Leases run out while it lasts, as they do in the full form. */
+const SHORT: Windows = {
+  calmMs: 3_000,
+  slowMs: 5_000,
+  downMs: 4_000,
+  timing: { leaseMs: 6_000, pageDeadlineMs: 5_000, queuedForMs: 6_000 },
+};
+const CONTROL: Windows = { calmMs: 5_000, slowMs: 60_000, downMs: 5_000, timing: {} };
 
 const ADDED_MS = 2_000;
 const REACTION_MS = 2_500;

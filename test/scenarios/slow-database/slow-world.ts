@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { WorkTiming } from "../../../src/app.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { openAppStore } from "../../../src/operator-app.ts";
 import type { FinishedRun } from "../../../src/queue/run-worker.ts";
@@ -43,6 +44,7 @@ export async function openSlowWorld(options: {
   readonly seed: number;
   readonly pollSeconds: number;
   readonly isHealthIgnored: boolean;
+  readonly timing: Partial<WorkTiming>;
 }): Promise<SlowWorld> {
   const closing: (() => Promise<unknown>)[] = [];
   const close = async (): Promise<void> => {
@@ -81,6 +83,7 @@ export async function openSlowWorld(options: {
       {
         google: { apiRootUrl: recorder.url, tokenUrl: `${recorder.url}token` },
         unlimited: true,
+        timing: options.timing,
         env: {
           DATABASE_URL: `postgres://${url.username}@127.0.0.1:${String(proxy.port)}/${DATABASE}`,
           BALLAST_POLL_SECONDS: String(options.pollSeconds),
