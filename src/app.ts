@@ -130,6 +130,7 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
     calendars: store.calendars,
     accounts: store.accounts,
     usage: store.usage,
+    deadGrants: store.deadGrants,
     readQuota: () => readQuotaStatus(budget.ledger, deps.clock),
     clock: deps.clock,
   });

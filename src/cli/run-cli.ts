@@ -15,6 +15,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["refresh", async () => (await import("./commands/refresh.ts")).addRefreshCommand],
   ["status", async () => (await import("./commands/status.ts")).addStatusCommand],
   ["quota", async () => (await import("./commands/quota.ts")).addQuotaCommand],
+  ["resume", async () => (await import("./commands/resume.ts")).addResumeCommand],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctorCommand],
   ["migrate", async () => (await import("./commands/migrate.ts")).addMigrateCommand],
   ["config", async () => (await import("./commands/config.ts")).addConfigCommand],

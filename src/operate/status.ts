@@ -1,6 +1,7 @@
 import type { AccountState, AccountStore } from "../core/account-store.ts";
 import type { CalendarCounts, CalendarStore } from "../core/calendar-store.ts";
 import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
+import type { DeadGrants } from "../core/dead-grants.ts";
 import type { QuotaStatus } from "../core/quota-status.ts";
 import { Refused } from "../core/refusal.ts";
 import type { RequestClass } from "../core/request.ts";
@@ -33,6 +34,7 @@ export interface StatusDeps {
   readonly calendars: Pick<CalendarStore, "counts" | "backlog">;
   readonly accounts: Pick<AccountStore, "countsByState">;
   readonly usage: Pick<UsageStore, "attempts">;
+  readonly deadGrants: Pick<DeadGrants, "holds">;
   /**
    * `opening`: the ledger is reachable and cannot vouch for the budget yet; `not-asked`: nobody is here
    * who could ask it. Throws a `Refused` when it cannot be reached.
@@ -76,18 +78,23 @@ interface DatabaseFacts {
   readonly accounts: Readonly<Record<AccountState, number>>;
   readonly backlog: Readonly<Record<RequestClass, number>>;
   readonly retryShare: number | undefined;
+  /** Accounts that are kept connected although Google refuses them; undefined: disconnecting goes on as usual. */
+  readonly refused: number | undefined;
 }
 
 async function readDatabase(deps: StatusDeps, at: EpochMs): Promise<DatabaseFacts | undefined> {
   return orUndefined(async () => {
-    const [calendars, accounts, backlog, { first, retry }] = await Promise.all([
+    const [calendars, accounts, backlog, { first, retry }, holds] = await Promise.all([
       deps.calendars.counts(),
       deps.accounts.countsByState(),
       deps.calendars.backlog(at),
       deps.usage.attempts(epochMs(at - RETRIES_OVER_MS)),
+      deps.deadGrants.holds(at),
     ]);
     const retryShare = first + retry === 0 ? undefined : retry / (first + retry);
-    return { calendars, accounts, backlog, retryShare };
+    const refused =
+      holds.length === 0 ? undefined : holds.reduce((sum, { failing }) => sum + failing, 0);
+    return { calendars, accounts, backlog, retryShare, refused };
   });
 }
 
@@ -142,7 +149,13 @@ function judge(known: {
   return judgeCalendars(facts);
 }
 
-function judgeCalendars({ calendars, accounts }: DatabaseFacts): Judgement {
+function judgeCalendars({ calendars, accounts, refused }: DatabaseFacts): Judgement {
+  if (refused !== undefined) {
+    return {
+      verdict: "degraded",
+      sentence: `Google refuses the credentials of many accounts at once (${String(refused)} lately); none is disconnected until \`ballast resume disconnects\`.`,
+    };
+  }
   if (calendars.total === 0) {
     return { verdict: "ok", sentence: "No calendars yet: connect an account to begin." };
   }

@@ -179,11 +179,7 @@ async function connect(
     connected_at: now,
     refresh_token_sealed: sealed.sealed,
     refresh_token_key: sealed.keyId,
-    // Of the credentials before: a token of theirs must not be sent any more.
-    access_token_sealed: null,
-    access_token_key: null,
-    access_token_expires_at: null,
-    token_refresh_until: null,
+    grant_failed_at: null,
     discovery_due_at: now,
     discovery_reason: "connected",
     discovery_queued_until: null,

@@ -12,7 +12,7 @@ export interface Dialect {
   /** Locks the rows a SELECT returns until the transaction ends; nothing where one writer is the rule. */
   readonly forUpdate: RawBuilder<unknown>;
   /** At most one transaction at a time gets past this, fleet-wide, for one `name`. */
-  excludeOthers(trx: Trx, name: "migrate" | "claim" | "usage"): Promise<void>;
+  excludeOthers(trx: Trx, name: "migrate" | "claim" | "usage" | "grants"): Promise<void>;
   /** A table expression `r` over a JSON array of objects, one parameter however many rows. */
   rowsFrom(
     rows: readonly object[],

@@ -2,6 +2,7 @@ import type { AccountPauses, AccountStore } from "../core/account-store.ts";
 import type { CalendarStore } from "../core/calendar-store.ts";
 import type { ChannelStore } from "../core/channel-store.ts";
 import type { Clock } from "../core/clock.ts";
+import type { DeadGrants } from "../core/dead-grants.ts";
 import type { CredentialsSource } from "../core/credentials-source.ts";
 import type { EventStore } from "../core/event-store.ts";
 import type { LedgerRecord } from "../core/ledger-record.ts";
@@ -15,6 +16,7 @@ import { mirrorOf } from "./busy-mirror.ts";
 import { createCalendarStore } from "./calendars.ts";
 import { createChannelStore } from "./channels.ts";
 import { createCredentialsSource } from "./credentials.ts";
+import { createDeadGrants } from "./dead-grants.ts";
 import type { Database } from "./database.ts";
 import { createEventStore } from "./events.ts";
 import { createLedgerRecord } from "./ledger-records.ts";
@@ -43,6 +45,7 @@ export interface Store {
   readonly events: EventStore;
   readonly accounts: AccountStore & AccountPauses;
   readonly credentials: CredentialsSource;
+  readonly deadGrants: DeadGrants;
   readonly channels: ChannelStore;
   readonly settings: SettingsStore;
   readonly operatorLog: OperatorLog;
@@ -109,6 +112,7 @@ function storeOver(
     events: createEventStore(parts),
     accounts,
     credentials: createCredentialsSource(accounts),
+    deadGrants: createDeadGrants(parts),
     channels: createChannelStore(parts),
     settings: createSettingsStore(parts),
     operatorLog: createOperatorLog(parts),

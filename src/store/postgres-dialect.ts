@@ -3,7 +3,7 @@ import type { Dialect } from "./database.ts";
 
 /** Fleet-wide locks of ours; the first number sets them apart from other programs'. */
 const LOCK_SPACE = 0x62616c6c;
-const LOCKS = { migrate: 1, claim: 2, usage: 3 } as const;
+const LOCKS = { migrate: 1, claim: 2, usage: 3, grants: 4 } as const;
 
 // With the keys' own collation, or their index would not serve.
 const TYPES = { text: 'text collate "C"', bigint: "bigint" } as const;

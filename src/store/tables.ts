@@ -27,10 +27,8 @@ export interface AccountsTable {
   connected_at: number;
   refresh_token_sealed: string | null;
   refresh_token_key: string | null;
-  access_token_sealed: string | null;
-  access_token_key: string | null;
-  access_token_expires_at: number | null;
-  token_refresh_until: number | null;
+  /** When Google last refused its refresh token; stays while it is kept connected in a wave of them. */
+  grant_failed_at: number | null;
   list_sync_token: string | null;
   list_fingerprint: string | null;
   discovered_at: number | null;

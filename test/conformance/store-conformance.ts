@@ -2,6 +2,7 @@ import { describe } from "vitest";
 import { accountConformance } from "./store-accounts.ts";
 import { calendarConformance } from "./store-calendars.ts";
 import { channelConformance } from "./store-channels.ts";
+import { deadGrantConformance } from "./store-dead-grants.ts";
 import { eventConformance } from "./store-events.ts";
 import { ledgerRecordConformance } from "./store-ledger-record.ts";
 import { publishModelConformance } from "./store-publish-model.ts";
@@ -21,6 +22,7 @@ export function storeConformance(name: string, freshDatabase: FreshDatabase): vo
     accountConformance(freshDatabase);
     recordConformance(freshDatabase);
     usageConformance(freshDatabase);
+    deadGrantConformance(freshDatabase);
     channelConformance(freshDatabase);
     ledgerRecordConformance(freshDatabase);
     publishModelConformance(freshDatabase);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { loadConfig } from "../../src/config/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import { projectId } from "../../src/core/ids.ts";
+import { accountName, projectId, tenantId } from "../../src/core/ids.ts";
 import { openAppStore } from "../../src/operator-app.ts";
 import { operatorName } from "../../src/cli/operator-name.ts";
 import { parseOutput, runBallast, startBallast } from "../support/ballast-process.ts";
@@ -113,6 +113,39 @@ test("a table tells who used it, without their control characters", async () => 
   expect(stdout).toMatch(/42\s+acme·\[31m\s+booking-api\s+poll\s+retry/);
 });
 
+test("resume says when nothing is held, and resumes what is, on record", async () => {
+  const args = ["resume", "disconnects", "--reason", "Google has recovered"];
+  expect((await runBallast(args, env)).stderr).toContain("Nothing was held.");
+  await withStore(async (store) => {
+    for (let n = 0; n < 6; n += 1) {
+      const { id } = await store.accounts.connect({
+        projectId: projectId("default"),
+        tenantId: tenantId("acme"),
+        name: accountName(`account-${String(n)}`),
+        quotaUser: undefined,
+        refreshToken: "token",
+        scopes: [],
+        now: systemClock.now(),
+      });
+      await store.deadGrants.report(id, {
+        reason: "GCAL_CREDENTIALS_REVOKED",
+        now: systemClock.now(),
+        limits: { windowMs: 60_000, accounts: 5, share: 0.01, probeEveryMs: 60_000 },
+      });
+    }
+  });
+  expect(await runBallast(args, env)).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining("6 accounts were refused lately") as unknown,
+  });
+  const [entry] = await withStore((store) => store.operatorLog.list({ limit: 1 }));
+  expect(entry).toMatchObject({
+    actor: operatorName(),
+    action: "disconnects.resumed",
+    reason: "Google has recovered",
+  });
+});
+
 test("a running service decides by a changed limit within seconds, and its figures are shown live", async () => {
   const service = startBallast(["start", "--json"], env);
   try {
@@ -122,7 +155,7 @@ test("a running service decides by a changed limit within seconds, and its figur
       async () => {
         const report = parseOutput(await runBallast(["quota", "--json"], env), reportSchema);
         expect(report).toMatchObject({ source: "ledger", minute: { limit: 1_234 } });
-        expect(report.spenders.some(({ tenantId }) => !tenantId.startsWith("acme"))).toBe(true);
+        expect(report.spenders.some((one) => !one.tenantId.startsWith("acme"))).toBe(true);
       },
       { timeout: 20_000, interval: 500 },
     );

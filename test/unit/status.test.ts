@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { CalendarCounts } from "../../src/core/calendar-store.ts";
+import type { GrantHold } from "../../src/core/dead-grants.ts";
+import { projectId } from "../../src/core/ids.ts";
 import type { QuotaStatus } from "../../src/core/quota-status.ts";
 import { epochMs } from "../../src/core/clock.ts";
 import { LedgerUnavailable, StoreUnavailable } from "../../src/core/refusal.ts";
@@ -25,6 +27,7 @@ const QUOTA: QuotaStatus = {
 interface Facts {
   readonly counts?: () => Promise<CalendarCounts>;
   readonly needsReconnect?: number;
+  readonly holds?: readonly GrantHold[];
   readonly readQuota?: StatusDeps["readQuota"];
 }
 
@@ -53,6 +56,7 @@ function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>
       }),
     },
     usage: { attempts: known({ first: 90, retry: 10 }) },
+    deadGrants: { holds: known(facts.holds ?? []) },
     readQuota: facts.readQuota ?? known(QUOTA),
     clock: { now: () => epochMs(1_000), monotonicMs: () => 0, sleep: () => Promise.resolve() },
   });
@@ -119,6 +123,13 @@ test("accounts, set-aside and stale calendars are counted in the sentence", asyn
       "7 of 10 calendars are fresh; 1 account needs to reconnect; 2 calendars are set aside; 1 calendar is stale.",
     deadLetters: 2,
   });
+});
+
+test("accounts that are kept connected in a wave of refusals are said before anything about calendars", async () => {
+  const holds = [{ projectId: projectId("default"), since: epochMs(1), failing: 12 }];
+  const { verdict, sentence } = await statusOf({ holds, needsReconnect: 1 });
+  expect(verdict).toBe("degraded");
+  expect(sentence).toMatch(/12 lately.*none is disconnected until `ballast resume disconnects`/);
 });
 
 test("where nobody can ask the ledger, the calendars are judged alone", async () => {

@@ -41,10 +41,7 @@ function people(dialect: Dialect): RawBuilder<unknown>[] {
       connected_at bigint not null,
       refresh_token_sealed text,
       refresh_token_key text,
-      access_token_sealed text,
-      access_token_key text,
-      access_token_expires_at bigint,
-      token_refresh_until bigint,
+      grant_failed_at bigint,
       list_sync_token text,
       list_fingerprint text,
       discovered_at bigint,
@@ -63,6 +60,8 @@ function people(dialect: Dialect): RawBuilder<unknown>[] {
     )`,
     sql`create index accounts_due on accounts (discovery_due_at)
       where connection = 'connected' and paused_reason is null and discovery_due_at is not null`,
+    sql`create index accounts_refused on accounts (project_id, grant_failed_at)
+      where grant_failed_at is not null`,
   ];
 }
 
