@@ -41,28 +41,34 @@ export function createFeed(options: FeedOptions, deps: FeedDeps): () => Promise<
     });
     // I13: what would be fetched could not be stored. The look above was a write: it tells when it can.
     if (!deps.storeHealth.canStore()) return urgent;
+    const room = options.queueDepth - background;
+    const notified = await feedCalendars(deps, { ...options, classes: ["push"], limit: room });
+    // Each time a part of the room at most: many accounts at once must not hold up all calendars (I8).
     const discovered = await feedDiscoveries(deps, {
       ...options,
-      limit: options.queueDepth - background,
+      limit: Math.ceil((room - notified) * DISCOVERY_SHARE),
     });
     const refreshed = await feedCalendars(deps, {
       ...options,
-      classes: BACKGROUND_CLASSES,
-      limit: options.queueDepth - background - discovered,
+      classes: PATIENT_CLASSES,
+      limit: room - notified - discovered,
     });
-    return urgent + discovered + refreshed;
+    return urgent + notified + discovered + refreshed;
   };
 }
 
-const BACKGROUND_CLASSES = REQUEST_CLASSES.filter((one) => one !== "interactive");
+const PATIENT_CLASSES = REQUEST_CLASSES.filter((one) => one === "poll" || one === "backfill");
+const DISCOVERY_SHARE = 0.25;
 
 type Claim = Omit<Parameters<CalendarStore["claimDue"]>[0], "now">;
 
 async function feedCalendars(deps: FeedDeps, claim: Claim): Promise<number> {
   if (claim.limit <= 0) return 0;
-  const claimed = await deps.calendars.claimDue({ ...claim, now: deps.clock.now() });
+  const now = deps.clock.now();
+  const claimed = await deps.calendars.claimDue({ ...claim, now });
   for (const { calendarId, class: requestClass } of claimed) {
-    await deps.queue.add(refreshCalendar, { calendarId, class: requestClass });
+    const payload = { calendarId, class: requestClass };
+    await deps.queue.add(refreshCalendar, payload, { claimedAt: now });
   }
   return claimed.length;
 }
@@ -72,9 +78,10 @@ async function feedDiscoveries(
   claim: Pick<Claim, "limit" | "queuedForMs">,
 ): Promise<number> {
   if (claim.limit <= 0) return 0;
-  const claimed = await deps.accounts.claimDueDiscoveries({ ...claim, now: deps.clock.now() });
+  const now = deps.clock.now();
+  const claimed = await deps.accounts.claimDueDiscoveries({ ...claim, now });
   for (const { accountId } of claimed) {
-    await deps.queue.add(discoverCalendars, { accountId, class: "poll" });
+    await deps.queue.add(discoverCalendars, { accountId, class: "poll" }, { claimedAt: now });
   }
   return claimed.length;
 }

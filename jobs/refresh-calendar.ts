@@ -12,7 +12,6 @@ export const refreshCalendar = defineJob<JobContext>()({
     calendarId: z.string().regex(/^cal_[0-9A-Za-z_-]{1,64}$/),
     class: z.enum(REQUEST_CLASSES),
   }),
-  // Without the class: ten notifications and a poll are still one refresh.
   dedupeKey: (payload) => `refresh-calendar-${payload.calendarId}`,
   classOf: (payload) => payload.class,
   async run(context, payload, { signal }) {

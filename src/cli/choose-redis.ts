@@ -76,7 +76,18 @@ export async function chooseRedis(
   );
   interrupted.throwIfAborted();
   const redis = await startPrivateRedis(
-    { program, dataDirectory: join(config.dataDirectory, "redis"), persistent: true },
+    {
+      program,
+      dataDirectory: join(config.dataDirectory, "redis"),
+      persistent: true,
+      onUnexpectedEnd: (event) => {
+        output.say(
+          event.kind === "restarted"
+            ? `Redis ended (${event.ending}) and was started again, as process ${String(event.pid)}.`
+            : `Redis ended (${event.ending}) and could not be started again: nothing is synced until you restart Ballast.`,
+        );
+      },
+    },
     { clock },
   );
   started.push({ name: "redis", run: () => redis.stop() });

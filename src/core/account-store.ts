@@ -101,6 +101,7 @@ export interface AccountStore {
   markNeedsReconnect(id: AccountId, reason: string): Promise<boolean>;
   /** Make its discovery due now and count one more request for it. */
   requestDiscovery(id: AccountId, dueAt: EpochMs): Promise<"marked" | "unknown-account">;
+  /** Accounts whose discovery is due, in turn over the tenants, longest due first within each. */
   claimDueDiscoveries(query: {
     readonly now: EpochMs;
     readonly limit: number;

@@ -50,7 +50,7 @@ export function createCalendarSource(
       return callGoogle({ accountId, operation: "events.list" }, options, {
         attempt: (auth, how) => client.events.list({ ...params, ...auth }, how),
         read: (bodyText) => {
-          const raw = readPage("events.list", bodyText);
+          const raw = readPage("events.list", bodyText, query.pageToken);
           return {
             ...raw.page,
             items: readEvents(raw, mirror),
@@ -65,7 +65,7 @@ export function createCalendarSource(
       return callGoogle({ accountId, operation: "calendarList.list" }, options, {
         attempt: (auth, how) => client.calendarList.list({ ...params, ...auth }, how),
         read: (bodyText) => {
-          const raw = readPage("calendarList.list", bodyText);
+          const raw = readPage("calendarList.list", bodyText, query.pageToken);
           return { ...raw.page, items: readCalendarList(raw, mirror) };
         },
       });

@@ -12,9 +12,13 @@ export interface RawPage {
 
 /**
  * Checks what a 200 promises: JSON, items, and on the last page a sync token. What does not is
- * `malformed-response`: such a page is neither published nor taken for an empty calendar (I4).
+ * `malformed-response`, and so is a page that leads to itself: such a page is neither published nor taken for an empty calendar (I4).
  */
-export function readPage(operation: Operation, bodyText: unknown): RawPage {
+export function readPage(
+  operation: Operation,
+  bodyText: unknown,
+  askedPageToken: string | undefined,
+): RawPage {
   const malformed = (detail: string, cause?: unknown): CallFailed =>
     new CallFailed({ kind: "malformed-response", detail }, { operation, cause });
   if (typeof bodyText !== "string") throw malformed("the body is not text");
@@ -32,6 +36,10 @@ export function readPage(operation: Operation, bodyText: unknown): RawPage {
   if (!items.every(isRecord)) throw malformed("an item is not an object");
   const bytes = Buffer.byteLength(bodyText);
   const nextPageToken = textOf(envelope["nextPageToken"]);
+  // A listing that leads to itself would be read for ever, and spend the quota meanwhile.
+  if (nextPageToken !== undefined && nextPageToken === askedPageToken) {
+    throw malformed("the page names itself as the next one");
+  }
   if (nextPageToken !== undefined) {
     return { envelope, items, page: { items: [], bytes, nextPageToken, nextSyncToken: undefined } };
   }

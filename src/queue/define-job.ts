@@ -22,7 +22,7 @@ export interface JobReport {
 export interface JobDefinition<Context, Schema extends z.ZodType> {
   readonly name: string;
   readonly payload: Schema;
-  /** Two waiting jobs of one key in one queue are one. BullMQ forbids ":" in ids, so keys use "-". */
+  /** Names the row that the job is about. BullMQ forbids ":" in ids, so keys use "-". */
   readonly dedupeKey: (payload: z.output<Schema>) => string;
   /** Which queue: `interactive` has workers of its own. */
   readonly classOf: (payload: z.output<Schema>) => RequestClass;

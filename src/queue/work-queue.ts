@@ -1,5 +1,6 @@
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
+import type { EpochMs } from "../core/clock.ts";
 import type { z } from "zod";
 import type { JobDefinition } from "./define-job.ts";
 import { openRedis, type RedisAddress } from "./redis-connection.ts";
@@ -17,10 +18,15 @@ export type QueueName = (typeof QUEUE_NAMES)[number];
 export const QUEUE_PREFIX = "{ballast-queue}";
 
 export interface WorkQueue {
-  /** Enqueue unless one of the same key waits already. Throws when Redis cannot be asked. */
+  /**
+   * Enqueue, once for each claim of the row. Throws `RedisUnavailable` when Redis cannot be asked. Of one
+   * claim a second add is nothing; but a later claim is a job of its own, since BullMQ would swallow it
+   * while a job of the same id is still ending, and the row would wait until its claim runs out.
+   */
   add<Context, Schema extends z.ZodType>(
     definition: JobDefinition<Context, Schema>,
     payload: z.output<Schema>,
+    claim: { readonly claimedAt: EpochMs },
   ): Promise<void>;
   /** Jobs waiting to be taken by a worker. */
   waiting(name: QueueName): Promise<number>;
@@ -64,17 +70,30 @@ export async function openWorkQueue(
   };
 
   return {
-    async add(definition, payload) {
+    async add(definition, payload, { claimedAt }) {
       const parsed = definition.payload.parse(payload);
       const name = definition.classOf(parsed) === "interactive" ? "interactive" : "background";
-      await queues[name].add(definition.name, parsed, { jobId: definition.dedupeKey(parsed) });
+      const jobId = `${definition.dedupeKey(parsed)}-${String(claimedAt)}`;
+      await asking(() => queues[name].add(definition.name, parsed, { jobId }));
     },
-    waiting: (name) => queues[name].getWaitingCount(),
+    waiting: (name) => asking(() => queues[name].getWaitingCount()),
     async close() {
       await Promise.all(QUEUE_NAMES.map((name) => queues[name].close()));
       connection.disconnect();
     },
   };
+}
+
+/** The driver's words ("Stream isn't writeable …") help nobody: say what is wrong and what to look at. */
+async function asking<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw new RedisUnavailable(
+      "The queue's Redis does not answer. Is it running, and is REDIS_URL right?",
+      { cause: error },
+    );
+  }
 }
 
 async function waitUntilReady(connection: Redis, withinMs: number): Promise<void> {

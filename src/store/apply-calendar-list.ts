@@ -91,6 +91,9 @@ async function applyEntry(
       ...(hasReturned
         ? {
             lost_reason: null,
+            // A loss is confirmed by two answers in a row: those before the return are over.
+            last_failure_code: null,
+            consecutive_failures: 0,
             due_at: listing.result.now,
             due_reason: "requested",
             queued_until: null,

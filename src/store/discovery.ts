@@ -66,15 +66,28 @@ async function claimDueDiscoveries(
       .updateTable("accounts")
       .set({ discovery_queued_until: query.now + query.queuedForMs })
       .where("id", "in", (inner) =>
+        // In turn over the tenants: one that connects thousands of accounts delays nobody else's first.
         inner
-          .selectFrom("accounts")
-          .select("id")
-          .where(
-            sql<boolean>`connection = 'connected' and paused_reason is null
+          .selectFrom((due) =>
+            due
+              .selectFrom("accounts")
+              .select([
+                "id",
+                "discovery_due_at",
+                sql<number>`row_number() over (partition by tenant_id order by discovery_due_at)`.as(
+                  "turn",
+                ),
+              ])
+              .where(
+                sql<boolean>`connection = 'connected' and paused_reason is null
               and discovery_due_at <= ${query.now}
               and (discovery_queued_until is null or discovery_queued_until <= ${query.now})
               and (discovery_lease_until is null or discovery_lease_until <= ${query.now})`,
+              )
+              .as("due"),
           )
+          .select("id")
+          .orderBy("turn")
           .orderBy("discovery_due_at")
           .limit(query.limit),
       )

@@ -196,8 +196,42 @@ async function deleteEvents(
 
 type Upserts = Pick<PublishedChanges, "inserted" | "updated">;
 
-/** Write the staged events of `condition` that differ from the published copy, and only those. */
+/**
+ * Write the staged events of `condition` that differ from the published copy, and only those. In the one
+ * transaction of the publish, but a stretch of keys at a time: SQLite works within the event loop, and a
+ * large calendar must not hold it up from its first event to its last.
+ */
 async function upsert(trx: Trx, number: number, condition: RawBuilder<unknown>): Promise<Upserts> {
+  const total = { inserted: 0, updated: 0 };
+  let after = "";
+  for (;;) {
+    const upTo = await endOfStretch(trx, number, after);
+    const ends = upTo === undefined ? sql`true` : sql`s.event_key <= ${upTo}`;
+    const stretch = sql`s.event_key > ${after} and ${ends} and ${condition}`;
+    const written = await upsertStretch(trx, number, stretch);
+    total.inserted += written.inserted;
+    total.updated += written.updated;
+    if (upTo === undefined) return total;
+    after = upTo;
+  }
+}
+
+const KEYS_PER_STRETCH = 500;
+
+/** The last key of the next full stretch; undefined: what is left is less than one. */
+async function endOfStretch(trx: Trx, number: number, after: string): Promise<string | undefined> {
+  const { rows } = await sql<{ event_key: string }>`
+    select event_key from staged_events
+    where calendar_number = ${number} and event_key > ${after}
+    order by event_key limit 1 offset ${sql.lit(KEYS_PER_STRETCH - 1)}`.execute(trx);
+  return rows[0]?.event_key;
+}
+
+async function upsertStretch(
+  trx: Trx,
+  number: number,
+  condition: RawBuilder<unknown>,
+): Promise<Upserts> {
   // A body is staged where the version differs or there is none; then the bodies are compared.
   const { rows } = await sql<{ updated: number }>`
     select count((

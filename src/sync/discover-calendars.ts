@@ -51,6 +51,8 @@ export type DiscoveryOutcome =
 
 /** Google's cap for calendarList.list. */
 const PAGE_SIZE = 250;
+/** 50,000 calendars of one account: beyond that a list is taken for one that never ends. */
+const MAX_PAGES = 200;
 /** A calendar missing from a full list is asked for again this much later, before it counts as lost. */
 const CONFIRM_MISSING_AFTER_MS = 60_000;
 
@@ -138,6 +140,7 @@ async function listAll(
     state.syncToken !== undefined && state.queryFingerprint === deps.source.calendarListFingerprint;
   const syncToken = canUseToken ? state.syncToken : undefined;
   const entries: CalendarListEntry[] = [];
+  let pages = 0;
   let pageToken: string | undefined;
   for (;;) {
     const page = await deps.source.listCalendars(
@@ -157,6 +160,13 @@ async function listAll(
     );
     calls.earlierAttempt = "none";
     entries.push(...page.items);
+    pages += 1;
+    if (pages > MAX_PAGES) {
+      throw new CallFailed(
+        { kind: "malformed-response", detail: `the list goes on after ${String(pages)} pages` },
+        { operation: "calendarList.list" },
+      );
+    }
     if (page.nextPageToken === undefined) {
       return {
         kind: syncToken === undefined ? "full" : "incremental",

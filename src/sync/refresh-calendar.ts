@@ -1,5 +1,6 @@
 import type { CalendarSource, EventsPage } from "../core/calendar-source.ts";
 import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
+import { CallFailed } from "../core/failure.ts";
 import type { Consumer, CalendarId } from "../core/ids.ts";
 import type {
   PublishedChanges,
@@ -65,6 +66,8 @@ export type RefreshOutcome =
 
 /** How often one job may begin again after a dead token or a page that was too large. */
 const MAX_ROUNDS = 8;
+/** Ten million events at the usual page size: beyond that a listing is taken for one that never ends. */
+const MAX_PAGES = 4_000;
 
 export type RefreshCalendar = (
   calendarId: CalendarId,
@@ -144,6 +147,16 @@ async function list(attempt: Attempt): Promise<AttemptOutcome> {
   });
   let { pageToken, pagesStored } = plan;
   for (;;) {
+    // Fails like any answer that is none, so that the calendar is slowed and reported, not read for ever.
+    if (pagesStored >= MAX_PAGES) {
+      throw new CallFailed(
+        {
+          kind: "malformed-response",
+          detail: `the list goes on after ${String(pagesStored)} pages`,
+        },
+        { operation: "events.list" },
+      );
+    }
     const page = await fetchPage(attempt, plan, pageToken);
     const progress = { plan, pagesStored };
     if (page.nextPageToken === undefined) return publishPage(attempt, progress, page);

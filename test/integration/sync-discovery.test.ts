@@ -99,6 +99,30 @@ describe("a calendar that the account has lost", () => {
   });
 });
 
+test("a calendar that came back is lost again only by two answers in a row", async () => {
+  const world = await openWorld();
+  const [first] = await world.calendars();
+  if (first === undefined) throw new Error("No calendar");
+  const calendar = simulated(world, first);
+  const missing = {
+    match: { operation: "events.list" },
+    answer: { kind: "error", status: 404, reason: "notFound" },
+  } as const;
+  world.simulator.faults.install({ faults: [missing] });
+  await world.refresh(first.id);
+  await world.store.clock.advance(2 * MINUTE);
+  await world.refresh(first.id);
+  expect((await world.row(first.id)).state).toBe("lost");
+
+  world.simulator.world.setAccess(calendar, EMAIL, "reader");
+  expect(await world.discover()).toMatchObject({ changes: { returned: 1 } });
+  await world.refresh(first.id);
+  expect((await world.row(first.id)).state).toBe("never");
+  await world.store.clock.advance(2 * MINUTE);
+  await world.refresh(first.id);
+  expect((await world.row(first.id)).state).toBe("lost");
+});
+
 test("a dead list token leads to the whole list, in the same job", async () => {
   const world = await openWorld();
   world.simulator.faults.install({

@@ -2,7 +2,7 @@ import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { expect, vi } from "vitest";
 import { z } from "zod";
-import { systemClock } from "../../src/core/clock.ts";
+import { epochMs, systemClock } from "../../src/core/clock.ts";
 import { REQUEST_CLASSES } from "../../src/core/request.ts";
 import { defineJob, runnable } from "../../src/queue/define-job.ts";
 import { runWorkers, type FinishedRun } from "../../src/queue/run-worker.ts";
@@ -41,6 +41,8 @@ const addressOf = ({ path, db }: RedisConnection): string => `unix://${path}?db=
 
 interface Bench {
   readonly queue: WorkQueue;
+  /** Enqueue by a claim of its own. */
+  add(payload: Parameters<typeof sayWord.run>[1]): Promise<void>;
   readonly ran: string[];
   readonly finished: FinishedRun[];
   readonly aside: { readonly job: string; readonly problem: string }[];
@@ -81,8 +83,13 @@ async function createBench(
     await running.pool?.drain(signal);
     running.pool = undefined;
   };
+  let claims = 0;
   return {
     queue,
+    add(payload) {
+      claims += 1;
+      return queue.add(sayWord, payload, { claimedAt: epochMs(claims) });
+    },
     ran,
     finished,
     aside,
@@ -127,7 +134,7 @@ test("I8: a payload that does not parse is set aside with its reason and stops n
   await raw.add("no-such-job", { secret: "do not print" });
   await raw.close();
   connection.disconnect();
-  await bench.queue.add(sayWord, { word: "after", class: "poll" });
+  await bench.add({ word: "after", class: "poll" });
   bench.start();
   await said(bench, 3);
   expect(bench.ran).toEqual(["after"]);
@@ -142,8 +149,8 @@ test("I10: a job that throws is told as crashed, is not tried again and stops no
   openBench,
 }) => {
   const bench = await openBench();
-  await bench.queue.add(sayWord, { word: "bug", class: "poll" });
-  await bench.queue.add(sayWord, { word: "after", class: "poll" });
+  await bench.add({ word: "bug", class: "poll" });
+  await bench.add({ word: "after", class: "poll" });
   bench.start();
   await said(bench, 2);
   expect(bench.finished.map(({ outcome }) => outcome)).toEqual(["crashed", "said"]);
@@ -155,9 +162,9 @@ test("an urgent job overtakes its own background job, and neither swallows the o
 }) => {
   const hold = Promise.withResolvers<undefined>();
   const bench = await openBench(hold.promise);
-  await bench.queue.add(sayWord, { word: "hold", class: "poll" });
-  for (const word of ["a", "b", "c"]) await bench.queue.add(sayWord, { word, class: "poll" });
-  await bench.queue.add(sayWord, { word: "c", class: "interactive" });
+  await bench.add({ word: "hold", class: "poll" });
+  for (const word of ["a", "b", "c"]) await bench.add({ word, class: "poll" });
+  await bench.add({ word: "c", class: "interactive" });
   bench.start();
   await said(bench, 1);
   expect(bench.ran).toEqual(["c"]);
@@ -166,18 +173,29 @@ test("an urgent job overtakes its own background job, and neither swallows the o
   expect(bench.ran).toEqual(["c", "hold", "a", "b", "c"]);
 });
 
-test("of one key only one waits in a queue", async ({ openBench }) => {
-  const bench = await openBench();
-  for (let n = 0; n < 5; n += 1) await bench.queue.add(sayWord, { word: "x", class: "push" });
+test("of one claim only one job waits; the next claim is not swallowed by a job that is still ending", async ({
+  openBench,
+}) => {
+  const hold = Promise.withResolvers<undefined>();
+  const bench = await openBench(hold.promise);
+  const claimedAt = epochMs(1_000);
+  const payload = { word: "hold", class: "push" } as const;
+  for (let n = 0; n < 5; n += 1) await bench.queue.add(sayWord, payload, { claimedAt });
   expect(await bench.queue.waiting("background")).toBe(1);
+  bench.start();
+  await vi.waitFor(async () => expect(await bench.queue.waiting("background")).toBe(0), 10_000);
+  await bench.queue.add(sayWord, payload, { claimedAt: epochMs(2_000) });
+  expect(await bench.queue.waiting("background")).toBe(1);
+  hold.resolve(undefined);
+  await said(bench, 2);
 });
 
 test("draining lets a running job end, and aborts it when the time is up", async ({
   openBench,
 }) => {
   const bench = await openBench(new Promise(() => undefined));
-  await bench.queue.add(sayWord, { word: "hold", class: "poll" });
-  await bench.queue.add(sayWord, { word: "next", class: "poll" });
+  await bench.add({ word: "hold", class: "poll" });
+  await bench.add({ word: "next", class: "poll" });
   bench.start();
   await vi.waitFor(async () => expect(await bench.queue.waiting("background")).toBe(1), 10_000);
   const deadline = new AbortController();

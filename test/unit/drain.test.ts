@@ -41,24 +41,49 @@ test("a step that hangs is left behind, and those after it still get their time"
   ]);
 });
 
-test("a step is told when its time is up", async () => {
+test("a step is told in time, and what it still does then is waited for", async () => {
   const clock = createManualClock();
-  let reason: unknown;
-  const step: DrainStep = {
+  const order: string[] = [];
+  const worker: DrainStep = {
     name: "worker",
-    run: (signal) =>
-      new Promise((_, reject) => {
-        signal.addEventListener("abort", () => {
-          reason = signal.reason;
-          reject(new Error("interrupted, too late for the report"));
-        });
-      }),
+    run: async (signal) => {
+      await new Promise((resolve) => {
+        signal.addEventListener("abort", resolve);
+      });
+      order.push(String(signal.reason));
+      await clock.sleep(10, new AbortController().signal);
+      order.push("the worker has given its jobs back");
+    },
   };
-  const drained = runDrain([step], { deadlineMs: 50, clock });
-  await clock.advance(50);
+  const database: DrainStep = {
+    name: "database",
+    run: () => {
+      order.push("the database closes");
+      return Promise.resolve();
+    },
+  };
+  const drained = runDrain([worker, database], { deadlineMs: 200, clock });
+  await clock.advance(200);
 
-  expect(await drained).toEqual([{ name: "worker", outcome: "timed-out", tookMs: 50 }]);
-  expect(reason).toEqual(new Error("Shutdown: worker ran out of time"));
+  expect(await drained).toEqual([
+    { name: "worker", outcome: "done", tookMs: 85 },
+    { name: "database", outcome: "done", tookMs: 0 },
+  ]);
+  expect(order).toEqual([
+    "Error: Shutdown: worker is running out of time",
+    "the worker has given its jobs back",
+    "the database closes",
+  ]);
+});
+
+test("a step with more to do may take more of the time", async () => {
+  const clock = createManualClock();
+  const drained = runDrain([{ ...hanging("workers"), weight: 3 }, hanging("database")], {
+    deadlineMs: 400,
+    clock,
+  });
+  await clock.advance(400);
+  expect((await drained).map(({ tookMs }) => tookMs)).toEqual([300, 100]);
 });
 
 test("a step that fails, even before its promise, does not stop the next", async () => {
