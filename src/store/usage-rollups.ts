@@ -20,8 +20,8 @@ const KEPT: readonly { readonly spanMs: number; readonly keptMs: number }[] = [
 /** A batch handed in later than this would be counted twice; its sender has given up long before. */
 const BATCHES_KEPT_MS = 48 * HOUR_MS;
 const BATCHES_AT_ONCE = 500;
-/** Keeps a transaction short: a SQLite file has one writer. */
-const FIGURES_AT_ONCE = 500;
+/** Each is two rows. Keeps a transaction short: a SQLite file has one writer. */
+const FIGURES_AT_ONCE = 250;
 const NOT_SENT = ["refused", "unused"];
 
 const DIMENSIONS = [
