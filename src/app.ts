@@ -40,6 +40,7 @@ const PROJECT = projectId("default");
 const HOUR_MS = 3_600_000;
 const DISCOVERY_INTERVAL_MS = 6 * HOUR_MS;
 const REFRESHES_PER_MINUTE = 600;
+const SAME_TROUBLE_MS = 60_000;
 
 export interface AppOptions {
   /** `worker` syncs, `web` answers HTTP, `all` does both. */
@@ -117,12 +118,12 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
 
   const queue = await openWorkQueue(
     { redis: options.redis, connectWithinMs: 5_000 },
-    { onError: redisTrouble(deps.logger) },
+    { onError: tellTrouble(deps, "Redis trouble") },
   );
   started.push({ name: "queue", run: () => queue.close() });
   const budget = await startBudget(
     { redis: options.redis, projectId: PROJECT, quota: config.quota },
-    { ...deps, store, onRedisError: redisTrouble(deps.logger) },
+    { ...deps, store, onRedisError: tellTrouble(deps, "Redis trouble") },
   );
   started.push({ name: "quota", run: () => budget.close() });
   const metrics = createMetrics({ withProcess: true });
@@ -193,10 +194,11 @@ function startWorker(starting: Starting, parts: Parts): void {
           reason: problem,
           details: { jobId },
         }),
-      onError: redisTrouble(deps.logger),
+      onError: tellTrouble(deps, "Redis trouble"),
     },
   );
-  started.push({ name: "workers", run: (signal) => workers.drain(signal) });
+  // Most of the time is theirs: they let running jobs end, then give them back.
+  started.push({ name: "workers", weight: 6, run: (signal) => workers.drain(signal) });
 
   const claimer = startClaimer(
     { restMs: 250, backoffMs: 1_500 },
@@ -210,9 +212,7 @@ function startWorker(starting: Starting, parts: Parts): void {
         },
         { ...store, storeHealth: store.health, queue, clock: deps.clock },
       ),
-      onError: (error) => {
-        deps.logger.log("warn", "The claimer could not look", { error });
-      },
+      onError: tellTrouble(deps, "The claimer could not look"),
     },
   );
   started.push({ name: "claimer", run: () => claimer.stop() });
@@ -310,12 +310,14 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** One line when Redis goes away and not one for every try to reach it again. */
-function redisTrouble(logger: Logger): (error: Error) => void {
-  let last = "";
+/** One line when a trouble begins, and not one for every try to get past it. */
+function tellTrouble({ logger, clock }: AppDeps, message: string): (error: unknown) => void {
+  let last = { text: "", atMs: 0 };
   return (error) => {
-    if (error.message === last) return;
-    last = error.message;
-    logger.log("warn", "Redis trouble", { error });
+    const text = error instanceof Error ? error.message : String(error);
+    const nowMs = clock.monotonicMs();
+    const isNews = text !== last.text || nowMs - last.atMs > SAME_TROUBLE_MS;
+    last = { text, atMs: nowMs };
+    if (isNews) logger.log("warn", message, { error });
   };
 }
