@@ -6,6 +6,7 @@ import {
   BudgetSpent,
   CallFailed,
   ClassNotAllowed,
+  createGuardedClient,
   LedgerUnavailable,
   Paused,
   Unattributed,
@@ -151,6 +152,57 @@ test("failing upstream: a read is tried again as a retry, an insert is not sent 
   expect(world.arrivals()).toHaveLength(attempts.length);
   // No write succeeded: nobody is asked for a refresh.
   expect(world.ballast.arrivals).toEqual([]);
+});
+
+test("I3: a loop around the client pays for retries, and what Google has answered for good is no retry", async ({
+  world,
+}) => {
+  const { calendar } = world.open();
+  const { calendarId } = world;
+  const insert = (): Promise<unknown> =>
+    caught(calendar.events.insert({ calendarId, requestBody: EVENT }));
+  world.simulator.faults.install({
+    faults: [
+      {
+        match: { operation: "events.insert", times: 2 },
+        answer: { kind: "error", status: 503, reason: "backendError" },
+      },
+    ],
+  });
+  for (let count = 0; count < 4; count += 1) await insert();
+  for (let count = 0; count < 2; count += 1) {
+    await caught(calendar.events.get({ calendarId, eventId: "unknown" }));
+  }
+  const attempts = world.records.map(({ operation, attempt }) => `${operation} ${attempt}`);
+  expect(attempts).toEqual([
+    "oauth.token first",
+    "events.insert first",
+    "events.insert retry",
+    "events.insert retry",
+    "events.insert first",
+    "events.get first",
+    "events.get first",
+  ]);
+});
+
+test("an account that is asked for again by the same credentials keeps its access token", async ({
+  world,
+}) => {
+  const client = createGuardedClient(world.options);
+  try {
+    for (let count = 0; count < 3; count += 1) {
+      const { calendar } = client.forAccount({ ...world.options });
+      await calendar.events.list({ calendarId: world.calendarId });
+    }
+    expect(operationsOf(world.arrivals())).toEqual([
+      "events.list",
+      "events.list",
+      "events.list",
+      "oauth.token",
+    ]);
+  } finally {
+    await client.close();
+  }
 });
 
 test("a body that does not parse is a failure, not an answer", async ({ world }) => {

@@ -100,11 +100,15 @@ test(
         ).toEqual([]);
         // A Node of another version may be named, to see that the package runs on it.
         const node = process.env["BALLAST_CLIENT_TEST_NODE"] ?? process.execPath;
-        const { stdout: said, stderr } = await run(node, [example], {
-          cwd: folder,
-          env: environment,
-          timeout: 30_000,
-        });
+        const { stdout: said, stderr } = await run(
+          node,
+          ["--disable-warning=ExperimentalWarning", example],
+          {
+            cwd: folder,
+            env: environment,
+            timeout: 30_000,
+          },
+        );
         expect({ example, stderr }).toEqual({ example, stderr: "" });
         expect(JSON.parse(said)).toMatchObject(
           example === "esm.mjs" ? { summary: "Lunch" } : { events: 4 },

@@ -9,6 +9,7 @@ import { calendar_v3 } from "@googleapis/calendar";
 import { OAuth2Client } from "google-auth-library";
 import type { Clock } from "../../../src/core/clock.ts";
 import { CallFailed } from "../../../src/core/failure.ts";
+import { FAILURE_POLICY } from "../../../src/core/failure-policy.ts";
 import { accountId, quotaUser, tenantId } from "../../../src/core/ids.ts";
 import { BudgetSpent, LedgerUnavailable, Unattributed } from "../../../src/core/refusal.ts";
 import type { Attribution, CallOptions, Guard, RequestClass } from "../../../src/core/request.ts";
@@ -16,6 +17,7 @@ import { createGoogleCall } from "../../../src/google/google-call.ts";
 import { SEND_ONCE, WITHOUT_LOGGING } from "../../../src/google/google-client.ts";
 import { checkAccountOptions, type GuardedAccountOptions } from "./account-options.ts";
 import { createAccountTokens, type AccountTokens } from "./account-tokens.ts";
+import { keyOfCall, type FailedCalls } from "./failed-calls.ts";
 import { guardSurface } from "./guard-surface.ts";
 import { nameRequest } from "./operation-of.ts";
 import type { RefreshTarget } from "./request-refresh.ts";
@@ -51,6 +53,7 @@ export interface GuardedAccountDeps {
   readonly deadlineMs: number;
   /** Undefined: nobody is asked for refreshes. */
   readonly askForRefresh: ((target: RefreshTarget) => Promise<void>) | undefined;
+  readonly failedCalls: FailedCalls;
   readonly onError: (error: unknown) => void;
 }
 
@@ -98,22 +101,29 @@ interface CallingAuthOptions {
 /** An auth client in form: the generated client hands it every request, whole, to send. */
 function createCallingAuth(options: CallingAuthOptions, deps: GuardedAccountDeps): OAuth2Client {
   const { attribution, requestClass, tokens, writes } = options;
-  const { guard, clock } = deps;
+  const { guard, clock, failedCalls } = deps;
   const callGoogle = createGoogleCall({ guard, tokens, clock });
 
   async function request(asked: GaxiosOptions): Promise<GaxiosResponse> {
     const method = asked.method ?? "GET";
+    const url = String(asked.url);
     const params = paramsOf(asked);
     const destination = params["destination"];
     const { operation, changedCalendars } = nameRequest({
       method,
-      url: new URL(String(asked.url)),
+      url: new URL(url),
       destination: typeof destination === "string" ? destination : undefined,
     });
+    const account = attribution.accountId;
+    const key = keyOfCall({ account, method, url, params, body: asked.data });
+    const mark = { wasSent: false };
     const call: CallOptions = {
       consumer: attribution.consumer,
       class: requestClass,
-      earlierAttempt: "none",
+      earlierAttempt: failedCalls.earlierAttemptOf(key),
+      onSent: () => {
+        mark.wasSent = true;
+      },
       deadlineMs:
         asked.timeout !== undefined && asked.timeout > 0 ? asked.timeout : deps.deadlineMs,
       signal: asked.signal ?? new AbortController().signal,
@@ -129,9 +139,11 @@ function createCallingAuth(options: CallingAuthOptions, deps: GuardedAccountDeps
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what `attempt` returned just above
         read: (answer) => answer as GaxiosResponse,
       });
+      failedCalls.noteSucceeded(key);
       writes.follow(changedCalendars);
       return response;
     } catch (error) {
+      if (mark.wasSent && !isLastWord(error)) failedCalls.noteFailed(key);
       throw sayForHowLong(error);
     }
   }
@@ -186,6 +198,11 @@ function checkRead(
     { kind: "malformed-response", detail: "the body is not JSON" },
     { operation },
   );
+}
+
+/** Asked anew, it is a new question: whether the event is there by now, say. */
+function isLastWord(error: unknown): boolean {
+  return error instanceof CallFailed && FAILURE_POLICY[error.failure.kind].isPermanent;
 }
 
 /** The ledger looks again after a moment, and so may the caller. */

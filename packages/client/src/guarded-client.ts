@@ -17,7 +17,9 @@ import { createPermitBroker } from "../../../src/quota/permit-broker.ts";
 import type { PermitBroker } from "../../../src/quota/permit.ts";
 import type { RequestRecord } from "../../../src/quota/request-observer.ts";
 import { checkClientOptions, type GuardedAccountOptions } from "./account-options.ts";
-import { openAccount, type GuardedAccount, type OpenAccount } from "./guarded-account.ts";
+import { createFailedCalls } from "./failed-calls.ts";
+import { openAccount, type GuardedAccount } from "./guarded-account.ts";
+import { createOpenAccounts } from "./open-accounts.ts";
 import { createRefreshAsker, type RefreshAsker, type RefreshEndpoint } from "./request-refresh.ts";
 
 /** ioredis' options, but for how replies are mapped: the ledger's are read as they are. */
@@ -41,7 +43,7 @@ export interface GuardedClientOptions {
   readonly deadlineMs?: number | undefined;
   /** Requests in flight at most. 16 unless given. */
   readonly concurrency?: number | undefined;
-  /** What failed beside a call: Redis connections, refreshes that could not be requested. */
+  /** What failed beside a call: a refresh that could not be requested. */
   readonly onError?: ((error: unknown) => void) | undefined;
   /** Told of each request, sent or refused, with all that it is attributed to. */
   readonly onRequest?: ((record: RequestRecord) => void) | undefined;
@@ -49,7 +51,7 @@ export interface GuardedClientOptions {
 
 /** One program's way to Google, for any number of accounts. */
 export interface GuardedClient {
-  /** Opens no connection; an account may be opened as often as is convenient. */
+  /** Opens no connection; by the same credentials it is the same account, however often it is asked for. */
   readonly forAccount: (options: GuardedAccountOptions) => GuardedAccount;
   /** Waits until Ballast knows of what was written (at most 10 s), then closes every connection. */
   readonly close: () => Promise<void>;
@@ -88,31 +90,31 @@ export function createGuardedClient(options: GuardedClientOptions): GuardedClien
   const budget = connect(options, identity, onError);
   const guard = openGuard(options, { broker: budget.broker, google });
   const asker = openAsker(options);
-  const accounts = new Set<OpenAccount>();
+  const failedCalls = createFailedCalls({ clock });
+  const accounts = createOpenAccounts((of) =>
+    openAccount(of, {
+      guard,
+      clock,
+      identity,
+      google,
+      deadlineMs: options.deadlineMs ?? DEADLINE_MS,
+      askForRefresh: asker && ((target) => asker.ask(target)),
+      failedCalls,
+      onError,
+    }),
+  );
   let closed: Promise<void> | undefined;
 
   async function close(): Promise<void> {
-    await withinTime([...accounts].map((account) => account.settled()));
+    await withinTime(accounts.all().map((account) => account.settled()));
     await asker?.close();
-    for (const account of accounts) account.release();
+    for (const account of accounts.all()) account.release();
     await guard.close();
     await budget.close();
   }
 
   return {
-    forAccount: (of) => {
-      const account = openAccount(of, {
-        guard,
-        clock,
-        identity,
-        google,
-        deadlineMs: options.deadlineMs ?? DEADLINE_MS,
-        askForRefresh: asker && ((target) => asker.ask(target)),
-        onError,
-      });
-      accounts.add(account);
-      return account;
-    },
+    forAccount: (of) => accounts.open(of),
     close: () => {
       closed ??= close();
       return closed;
