@@ -1,4 +1,5 @@
-import { OAuth2Client } from "google-auth-library";
+import { generateKeyPairSync } from "node:crypto";
+import { JWT, OAuth2Client } from "google-auth-library";
 import { expect, vi } from "vitest";
 import {
   BatchRefused,
@@ -121,6 +122,41 @@ test("an auth of the adopter's own refreshes its token through the choke point, 
   await close();
   expect(auth.transporter.defaults).not.toHaveProperty("fetchImplementation");
   expect(await world.counted()).toBe(world.records.length);
+});
+
+test("a service account, by its key or by a JWT of the adopter's, is guarded, and names whom it is charged to", async ({
+  redisConnection,
+}) => {
+  const { publicKey, privateKey } = generateKeyPairSync("rsa", {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: "spki", format: "pem" },
+    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  });
+  const email = "robot@project.example";
+  const world = await openClientWorld(redisConnection, {
+    serviceAccounts: [{ email, publicKey, project: "project" }],
+  });
+  try {
+    const { calendarId } = world;
+    const subject = world.simulator.accounts()[0]?.email ?? "";
+    const scopes = ["https://www.googleapis.com/auth/calendar"];
+    const byKey = world.open({ credentials: { clientEmail: email, privateKey, subject, scopes } });
+    await byKey.calendar.events.list({ calendarId });
+    const auth = new JWT({ email, key: privateKey, subject, scopes });
+    const byAuth = world.open({ auth, credentials: undefined });
+    await byAuth.calendar.events.list({ calendarId, quotaUser: "somebody else" });
+    expect(operationsOf(world.arrivals())).toEqual([
+      "events.list",
+      "events.list",
+      "oauth.token",
+      "oauth.token",
+    ]);
+    expect(operationsOf(world.records)).toEqual(operationsOf(world.arrivals()));
+    // One quota user, and not the one that a call named.
+    expect(Object.values(world.simulator.counters().mostArrivals.byQuotaUser)).toEqual([2]);
+  } finally {
+    await world.close();
+  }
 });
 
 test("failing upstream: a read is tried again as a retry, an insert is not sent twice", async ({

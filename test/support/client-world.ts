@@ -8,6 +8,7 @@ import {
 import type { RequestRecord } from "../../src/quota/request-observer.ts";
 import { collectUsage } from "../../src/quota/collect-usage.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
+import type { SimulatorOptions } from "../../src/simulator/assemble-simulator.ts";
 import type { LoggedRequest } from "../../src/simulator/request-log.ts";
 import { openLedger, TEST_PROJECT, type LedgerParts } from "./ledger-parts.ts";
 import type { RedisConnection } from "./redis-test.ts";
@@ -43,10 +44,12 @@ export async function openClientWorld(
   over: {
     readonly answer?: (count: number) => Answer;
     readonly settings?: Readonly<Record<string, unknown>>;
+    readonly serviceAccounts?: SimulatorOptions["serviceAccounts"];
   } = {},
 ): Promise<ClientWorld> {
   const simulator = await createSimulator({
     seed: "client",
+    ...(over.serviceAccounts ? { serviceAccounts: over.serviceAccounts } : {}),
     generate: { accounts: 1, calendars: 1, events: 3 },
   });
   const marked: Answer = { status: 202, body: JSON.stringify({ outcome: "marked" }) };
