@@ -84,6 +84,8 @@ test("a broken connection is one request", async () => {
       return true;
     })
     .replyWithError("connection reset");
-  await expect(client.events.list({ auth, calendarId: "primary" })).rejects.toThrow(/connection reset|fetch failed/);
+  await expect(client.events.list({ auth, calendarId: "primary" })).rejects.toThrow(
+    /connection reset|fetch failed/,
+  );
   expect(asked).toEqual(["GET"]);
 });
