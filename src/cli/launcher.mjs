@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/* oxlint-disable typescript/no-unsafe-call, typescript/no-unsafe-member-access, typescript/no-unsafe-argument, typescript/no-unsafe-assignment, typescript/no-unsafe-return -- plain JavaScript, which the type checker does not read: old Nodes must parse this file */
+/* oxlint-disable typescript/no-unsafe-call, typescript/no-unsafe-member-access, typescript/no-unsafe-argument, typescript/no-unsafe-assignment -- plain JavaScript, which the type checker does not read: old Nodes must parse this file */
 /**
  * The entry of `ballast`: runs on whatever Node the system has, so it may use only what old ones can parse.
  *

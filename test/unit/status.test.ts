@@ -36,10 +36,9 @@ const known =
   (): Promise<T> =>
     Promise.resolve(value);
 
-const failing =
-  (error: Error): (() => Promise<never>) =>
-  () =>
-    Promise.reject(error);
+function failing(failure: Error): () => Promise<never> {
+  return () => Promise.reject(failure);
+}
 
 function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>> {
   const readStatus = createStatus({
