@@ -5,6 +5,7 @@ const LOOK_MS = 500;
 /** Where no line can be replaced, one that has changed is written at most so often. */
 const LINE_MS = 5_000;
 const PAGE = 1_000;
+const STARTING_MS = 10_000;
 
 /** What jobs have done so far. */
 export interface Done {
@@ -33,7 +34,7 @@ export async function showFreshness(
   let saidAtMs = -Infinity;
   let said = "";
   let wasComplete = false;
-  let verdict = "ok";
+  const tellVerdict = createVerdictTeller(output);
   while (!signal.aborted) {
     const { total, fresh, never, stale } = await store.calendars.counts();
     const isComplete = total > 0 && fresh === total && (await isDiscovered(store));
@@ -46,9 +47,10 @@ export async function showFreshness(
       wasComplete = true;
       said = line;
     }
+    // The ledger opens in the first moments of every start: that is no news until it takes long.
+    const isStarting = !wasComplete && clock.monotonicMs() - startedMs < STARTING_MS;
     const now = await status();
-    if (now.verdict !== verdict) output.say(now.sentence);
-    ({ verdict } = now);
+    if (!isStarting) tellVerdict(now);
     const { runs, eventsChanged } = done();
     output.progress(
       `${line}  ·  first sync ${String(never)}, stale ${String(stale)}  ·  ${String(runs)} jobs done, ${String(eventsChanged)} events written`,
@@ -60,6 +62,17 @@ export async function showFreshness(
     }
     await clock.sleep(wasComplete ? LOOK_MS * 4 : LOOK_MS, signal);
   }
+}
+
+/** Says the sentence whenever the verdict has changed; that all is well is not worth a first line. */
+function createVerdictTeller(
+  output: Pick<CommandContext["output"], "say">,
+): (now: StatusLine) => void {
+  let last = "ok";
+  return ({ verdict, sentence }) => {
+    if (verdict !== last) output.say(sentence);
+    last = verdict;
+  };
 }
 
 /** Whether every account's calendar list was read: before that, all known calendars may be fresh and most unknown. */

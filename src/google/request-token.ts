@@ -40,6 +40,7 @@ export async function requestToken(
       : await assert(grant, checked);
   const { access_token: accessToken, expiry_date: expiryDate, refresh_token: issued } = credentials;
   if (typeof accessToken !== "string") throw malformed("the token answer holds no access token");
+  // The library made a date of Google's `expires_in` by the machine's clock: the same clock takes it back.
   const lifetimeMs =
     typeof expiryDate === "number" && Number.isFinite(expiryDate)
       ? expiryDate - Date.now()

@@ -59,7 +59,7 @@ function listCalendars(options: Options, context: CommandContext): Promise<ExitC
     const names = await readAccountNames(calendars, store);
     const { output } = context;
     if (calendars.length === 0) {
-      output.say("No calendars here. `ballast connect --help` says how to connect an account.");
+      output.say(await explainEmptyList(store));
       return EXIT.ok;
     }
     const now = context.clock.now();
@@ -104,6 +104,19 @@ export async function findAccount(
     `There is no account ${account}${tenant === undefined ? "" : ` of tenant ${tenant}`}.`,
     { exitCode: EXIT.failure, code: "BALLAST_UNKNOWN_ACCOUNT", next: "ballast connect --help" },
   );
+}
+
+/** An empty list has three reasons, and only one of them is that nothing was ever connected. */
+async function explainEmptyList(store: Store): Promise<string> {
+  const { connected } = await store.accounts.countsByState();
+  if (connected === 0) {
+    return "No calendars: no account is connected. `ballast connect --help` says how to connect one.";
+  }
+  const accounts = connected === 1 ? "1 account is" : `${String(connected)} accounts are`;
+  const { total } = await store.calendars.counts();
+  return total === 0
+    ? `No calendars yet: ${accounts} connected and wait for their first list. A running service reads it: \`ballast start\` or \`ballast worker\`.`
+    : `No calendars of this choice; there are ${String(total)} in all. \`ballast calendars\` without a choice lists them.`;
 }
 
 async function readAccountNames(
