@@ -48,7 +48,7 @@ export async function showFreshness(
       said = line;
     }
     // The ledger opens in the first moments of every start: that is no news until it takes long.
-    const isStarting = !wasComplete && clock.monotonicMs() - startedMs < STARTING_MS;
+    const isStarting = clock.monotonicMs() - startedMs < STARTING_MS;
     const now = await status();
     if (!isStarting) tellVerdict(now);
     const { runs, eventsChanged } = done();
