@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from "node:util";
 import type { FinishedRun } from "../../../src/queue/run-worker.ts";
 import type { CalendarRow } from "../../../src/core/calendar-store.ts";
 import { systemClock } from "../../../src/core/clock.ts";
@@ -12,6 +11,7 @@ import {
   type TenantId,
 } from "../../../src/core/ids.ts";
 import type { Store } from "../../../src/store/open-store.ts";
+import { compareEvents } from "../../support/compare-events.ts";
 import { openScenarioHome } from "../../support/scenario-home.ts";
 import { createBounds, createRandom, type Scenario } from "../scenario.ts";
 import { listAll, type CalendarWriter } from "./calendar-writer.ts";
@@ -397,36 +397,9 @@ async function compare(
     if (account === undefined) throw new Error(`${row.accountId} is nobody's account`);
     const copy = await readAll(store, row.id);
     const truth = await listAll(account.client, row.googleId);
-    differences.push(...differ(row, copy?.events ?? [], truth));
+    differences.push(...compareEvents(row.id, copy?.events ?? [], truth));
   }
   return differences;
-}
-
-function differ(
-  row: CalendarRow,
-  copy: readonly GoogleEvent[],
-  truth: readonly GoogleEvent[],
-): string[] {
-  const held = new Map(copy.map((event) => [event.id, event]));
-  const wrong = truth
-    .filter((event) => !isSame(held.get(event.id), event))
-    .map((event) => `${row.id} differs from Google in ${event.id}`);
-  const ids = new Set(truth.map(({ id }) => id));
-  const extra = copy
-    .filter(({ id }) => !ids.has(id))
-    .map(({ id }) => `${row.id} holds ${id}, Google does not`);
-  return [...wrong, ...extra];
-}
-
-/** Of a cancelled exception only these are promised, and a delta may tell less than a full list. */
-function isSame(held: GoogleEvent | undefined, event: GoogleEvent): boolean {
-  if (held === undefined) return false;
-  if (event.status !== "cancelled") return isDeepStrictEqual(held, event);
-  return (
-    held.status === "cancelled" &&
-    held.recurringEventId === event.recurringEventId &&
-    isDeepStrictEqual(held.originalStartTime, event.originalStartTime)
-  );
 }
 
 async function countEvents(store: Store): Promise<number> {
