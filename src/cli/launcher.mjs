@@ -9,7 +9,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
 import { constants } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const CONFIG_PROBLEM = 4;
@@ -28,7 +28,7 @@ function isSuitable(version) {
 function findLocalNode() {
   const platform = `node-${process.platform}-${process.arch}`;
   for (let directory = here; ; directory = dirname(directory)) {
-    const candidate = join(directory, "node_modules", platform, "bin", "node");
+    const candidate = [directory, "node_modules", platform, "bin", "node"].join(sep);
     if (existsSync(candidate)) return candidate;
     if (dirname(directory) === directory) return undefined;
   }
