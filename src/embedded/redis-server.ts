@@ -145,6 +145,7 @@ function createKeeper(
       } catch (error) {
         if (isAborted(until)) return;
         tell({ kind: "still-down", ending, error });
+        // Woken by being stopped: the loop looks for that itself.
         await clock.sleep(REVIVE_PAUSE_MS, until).catch(() => {});
       }
     }

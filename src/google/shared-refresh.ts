@@ -46,6 +46,7 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
       () => undefined,
     );
     try {
+      // An exchange that fails is left out, like one that is too late.
       return await Promise.race([asked.catch(() => undefined), late]);
     } finally {
       over.abort(OVER);

@@ -97,6 +97,7 @@ function giveUp(
       message: `No access token after ${deadlineMs} ms: the call's deadline passed`,
     });
   });
+  // Whoever races it hears of it; when the race is over first, nobody waits for it any more.
   waited.catch(() => undefined);
   return waited;
 }

@@ -249,6 +249,7 @@ function createWriteFollower(
 
   function request(googleCalendarId: string): Promise<void> {
     const asked = ask(googleCalendarId);
+    // For `close`, which waits for an end and not for a success; the caller has `asked` and its error.
     const settled = asked
       .catch(() => undefined)
       .finally(() => {

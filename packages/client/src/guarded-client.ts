@@ -130,6 +130,7 @@ function openAsker({ refresh }: GuardedClientOptions): RefreshAsker | undefined 
 /** None of them rejects. */
 async function withinTime(work: readonly Promise<void>[]): Promise<void> {
   const over = new AbortController();
+  // Rejects only when `over` ends it, and then the race is decided.
   const timeUp = systemClock.sleep(CLOSE_WITHIN_MS, over.signal).catch(() => undefined);
   await Promise.race([Promise.all(work), timeUp]);
   over.abort(new Error("All has settled"));

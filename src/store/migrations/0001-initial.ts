@@ -2,7 +2,7 @@ import { sql, type RawBuilder } from "kysely";
 import type { Dialect } from "../database.ts";
 import type { Migration } from "../migration.ts";
 
-/** The first schema: everything issue by issue adds to it comes as a step of its own. */
+/** The first schema; once it is released, whatever is added comes as a step of its own. */
 export const initial: Migration = {
   version: 1,
   name: "initial",
