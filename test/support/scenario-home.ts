@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startApp, type App, type WorkTiming } from "../../src/app.ts";
+import type { WorkTiming } from "../../src/app-parts.ts";
+import { startApp, type App } from "../../src/app.ts";
 import { loadConfig, type Config } from "../../src/config/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { accountName, projectId, tenantId } from "../../src/core/ids.ts";

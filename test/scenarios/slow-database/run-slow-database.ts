@@ -1,4 +1,4 @@
-import type { WorkTiming } from "../../../src/app.ts";
+import type { WorkTiming } from "../../../src/app-parts.ts";
 import type { CalendarRow } from "../../../src/core/calendar-store.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { accountName, tenantId } from "../../../src/core/ids.ts";

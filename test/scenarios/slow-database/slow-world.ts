@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { WorkTiming } from "../../../src/app.ts";
+import type { WorkTiming } from "../../../src/app-parts.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { openAppStore } from "../../../src/operator-app.ts";
 import type { FinishedRun } from "../../../src/queue/run-worker.ts";
