@@ -1,7 +1,7 @@
 import type { CalendarState } from "./calendar-store.ts";
 import type { EpochMs } from "./clock.ts";
 import type { GoogleEvent } from "./google-event.ts";
-import type { CalendarId } from "./ids.ts";
+import type { CalendarId, TenantId } from "./ids.ts";
 
 /** How current an answer is: said with every read (I11). */
 export interface Freshness {
@@ -11,6 +11,20 @@ export interface Freshness {
   readonly syncedAt: EpochMs | undefined;
   /** Milliseconds since the last moment the copy was known to be current; undefined: never synced. */
   readonly ageMs: number | undefined;
+  /**
+   * Something newer than this copy was announced and is not published yet: a write through the guarded
+   * client, a notification, or a request.
+   */
+  readonly pending: boolean;
+}
+
+/** What a read needs of a calendar before it looks at any event. */
+export interface CalendarFacts {
+  readonly calendarId: CalendarId;
+  readonly tenantId: TenantId;
+  /** The zone in which its all-day events have their midnights; undefined before it was told. */
+  readonly timeZone: string | undefined;
+  readonly freshness: Freshness;
 }
 
 export interface EventsQuery {
@@ -37,4 +51,6 @@ export type EventsRead =
 /** The published copy. Never shows what is staged, half written, or written before the first publish (I4). */
 export interface EventStore {
   readEvents(id: CalendarId, query: EventsQuery, now: EpochMs): Promise<EventsRead>;
+  /** The facts of these calendars, at most 1,000 at once; those that do not exist are left out. */
+  readFacts(ids: readonly CalendarId[], now: EpochMs): Promise<readonly CalendarFacts[]>;
 }

@@ -1,13 +1,26 @@
 import { sql, type RawBuilder } from "kysely";
 import { epochMs } from "../core/clock.ts";
-import type { EventsQuery, EventsRead, EventStore, Freshness } from "../core/event-store.ts";
+import type {
+  CalendarFacts,
+  EventsQuery,
+  EventsRead,
+  EventStore,
+  Freshness,
+} from "../core/event-store.ts";
 import type { GoogleEvent } from "../core/google-event.ts";
+import { calendarId, tenantId } from "../core/ids.ts";
 import { momentOf, stateOf, stateReasonOf, type StoredCalendar } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { OPEN_ENDED_MS } from "./series-end.ts";
-import { isEscaped, toStoredText } from "./stored-text.ts";
+import {
+  fromStoredText,
+  fromStoredTextOrUndefined,
+  isEscaped,
+  toStoredText,
+} from "./stored-text.ts";
 
 const MAX_PAGE = 2_500;
+const MAX_FACTS = 1_000;
 
 /** The published copies, read. */
 export function createEventStore(deps: { readonly database: Database }): EventStore {
@@ -28,6 +41,26 @@ export function createEventStore(deps: { readonly database: Database }): EventSt
         }
         return { kind: "events", freshness, ...(await readPage(trx, calendar.number, query)) };
       }),
+    async readFacts(ids, now) {
+      if (ids.length === 0) return [];
+      const rows = await deps.database.read((db) =>
+        db
+          .selectFrom("calendars")
+          .selectAll()
+          .where("id", "in", ids.slice(0, MAX_FACTS).map(toStoredText))
+          .execute(),
+      );
+      return rows.map((row) => toFacts(row, now));
+    },
+  };
+}
+
+function toFacts(calendar: StoredCalendar, now: number): CalendarFacts {
+  return {
+    calendarId: calendarId(calendar.id),
+    tenantId: tenantId(fromStoredText(calendar.tenant_id)),
+    timeZone: fromStoredTextOrUndefined(calendar.time_zone),
+    freshness: toFreshness(calendar, now),
   };
 }
 
@@ -39,6 +72,7 @@ function toFreshness(calendar: StoredCalendar, now: number): Freshness {
     generation: calendar.generation,
     syncedAt: momentOf(calendar.synced_at),
     ageMs: currentAsOf === null ? undefined : Math.max(0, epochMs(now) - currentAsOf),
+    pending: calendar.requested > calendar.served,
   };
 }
 

@@ -55,6 +55,7 @@ export function eventConformance(freshDatabase: FreshDatabase): void {
           generation: 0,
           syncedAt: undefined,
           ageMs: undefined,
+          pending: expect.any(Boolean),
         },
         events: [],
         next: undefined,
