@@ -1,6 +1,6 @@
 import { answerConditionally, readBoolean, readMaxResults, requireCalendar } from "./api-call.ts";
 import type { ApiAnswer, ApiCall, ApiContext } from "./api-call.ts";
-import { instanceSuffix, momentOf, spanOf, writeMoment } from "./event-span.ts";
+import { instanceSuffix, momentOf, spanOf, writeMoment, type EventSpan } from "./event-span.ts";
 import { badParameter, badRequest, notFound } from "./google-error.ts";
 import { readMoment } from "./list-query.ts";
 import { listEnvelope } from "./list-envelope.ts";
@@ -8,6 +8,7 @@ import { createListTokens } from "./list-tokens.ts";
 import { seriesStarts } from "./recurrence.ts";
 import type { EventResource } from "./wire-resources.ts";
 import { currentVersion } from "./world.ts";
+import { utcToWallMs, wallToUtcMs } from "./zone-time.ts";
 import type { Calendar, EventHistory } from "./world.ts";
 
 /** The part of a series to expand. */
@@ -27,10 +28,9 @@ export function instancesOf(
   if (!span || !master.recurrence) return [];
   const replaced = replacedIds(calendar, event.id);
   const fromMs = range.fromMs ?? Number.NEGATIVE_INFINITY;
-  const durationMs = span.endMs - span.startMs;
   const instances: EventResource[] = [];
   for (const startMs of seriesStarts(master, span, range.toMs)) {
-    if (startMs >= range.toMs || startMs + durationMs <= fromMs) continue;
+    if (startMs >= range.toMs || instanceEnd(startMs, span) <= fromMs) continue;
     const id = `${event.id}_${instanceSuffix(startMs, span)}`;
     if (!replaced.has(id)) instances.push(instanceAt(calendar, event, startMs));
   }
@@ -48,13 +48,20 @@ function instanceAt(calendar: Calendar, event: EventHistory, startMs: number): E
     ...rest,
     id: `${event.id}_${instanceSuffix(startMs, span)}`,
     start,
-    end: writeMoment(startMs + (span.endMs - span.startMs), {
+    end: writeMoment(instanceEnd(startMs, span), {
       ...span,
       zone: endZone(master, span.zone),
     }),
     recurringEventId: event.id,
     originalStartTime: start,
   };
+}
+
+/** Days are days, also those of 23 and of 25 hours. */
+function instanceEnd(startMs: number, { isAllDay, zone, ...own }: EventSpan): number {
+  if (!isAllDay) return startMs + own.endMs - own.startMs;
+  const wallMs = utcToWallMs(own.endMs, zone) - utcToWallMs(own.startMs, zone);
+  return wallToUtcMs(utcToWallMs(startMs, zone) + wallMs, zone);
 }
 
 function endZone(master: EventResource, startZone: string): string {
