@@ -6,12 +6,14 @@ import { randomBytes } from "node:crypto";
 import { access, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { loadConfig, ConfigError, type Config } from "./config/config.ts";
+import type { CalendarReader } from "./core/calendar-reads.ts";
 import type { Clock } from "./core/clock.ts";
 import type { QuotaStatus } from "./core/quota-status.ts";
 import { makeDirectory } from "./embedded/make-directory.ts";
 import { runChecks, type CheckPorts, type CheckResult } from "./operate/checks.ts";
 import { createStatus, type Status } from "./operate/status.ts";
 import { openRedis } from "./queue/redis-connection.ts";
+import { createCalendarReader } from "./read/calendar-reader.ts";
 import { loadOrCreateKeyFile } from "./store/key-file.ts";
 import type { Migrations } from "./store/migrations.ts";
 import { openMigrations, openStore, type Store } from "./store/open-store.ts";
@@ -40,6 +42,17 @@ async function readOwnKeys(
 ): Promise<Awaited<ReturnType<typeof loadOrCreateKeyFile>>> {
   await makeDirectory(dataDirectory);
   return loadOrCreateKeyFile(join(dataDirectory, "keys"));
+}
+
+/** Reads of the mirror over ranges of time; what is too old for a question is asked of a running worker. */
+export function createAppReader(store: Store, deps: { readonly clock: Clock }): CalendarReader {
+  const { clock } = deps;
+  return createCalendarReader({
+    events: store.events,
+    clock,
+    requestRefresh: (id) =>
+      store.calendars.request(id, { class: "interactive", dueAt: clock.now() }),
+  });
 }
 
 /** What `ballast migrate` works on: a database whatever its schema is. */

@@ -45,6 +45,14 @@ export function moment(text: string): EpochMs {
   return epochMs(value);
 }
 
+/** A length of time, `90s`, `5m`, `2h` or `1d`, in milliseconds. */
+export function duration(text: string): number {
+  const [, digits = "", unit = ""] = /^(\d{1,7})([smhd])$/.exec(text) ?? [];
+  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit];
+  if (unitMs === undefined) throw new InvalidArgumentError("It should be like 90s, 5m, 2h or 1d.");
+  return Number(digits) * unitMs;
+}
+
 /** A name an adopter gives: not empty, on one line, not overlong. */
 export function nameArgument(text: string): string {
   if (!/^[^\p{Cc}]{1,256}$/u.test(text) || text.trim() !== text) {

@@ -12,6 +12,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["connect", async () => (await import("./commands/connect.ts")).addConnectCommand],
   ["calendars", async () => (await import("./commands/calendars.ts")).addCalendarsCommand],
   ["events", async () => (await import("./commands/events.ts")).addEventsCommand],
+  ["busy", async () => (await import("./commands/busy.ts")).addBusyCommand],
   ["refresh", async () => (await import("./commands/refresh.ts")).addRefreshCommand],
   ["status", async () => (await import("./commands/status.ts")).addStatusCommand],
   ["quota", async () => (await import("./commands/quota.ts")).addQuotaCommand],

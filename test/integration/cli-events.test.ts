@@ -190,3 +190,83 @@ test("refresh marks the row, and --wait without a worker comes back with what is
   expect(waited.code).toBe(1);
   expect(JSON.parse(waited.stdout)).toMatchObject({ served: 0, unserved: [never, synced] });
 });
+
+const WEEK = ["--from", "2026-01-05", "--to", "2026-01-08"];
+
+test("a range shows what takes place: occurrences, moved ones where they are, and what cannot be read", async () => {
+  const args = ["events", "--calendar", ids[1] ?? "", ...WEEK];
+  const [plain, json] = await Promise.all([
+    runBallast(args, env),
+    runBallast([...args, "--json", "--max-age", "2d"], env),
+  ]);
+  expect(plain.code).toBe(3);
+  expect(plain.stdout).toMatch(/^Stale: /);
+  expect(plain.stdout).toContain(
+    "Not everything is known: an event cannot be read (without-start)",
+  );
+  expect(plain.stdout).toMatch(/2026-01-06T10:00:00Z .* Standup, later/);
+  const { events } = JSON.parse(json.stdout) as { readonly events: readonly GoogleEvent[] };
+  expect(events.map(({ id }) => id)).toEqual([
+    "series_20260105T090000Z",
+    "series_20260106T090000Z",
+    "series_20260107T090000Z",
+  ]);
+});
+
+test("I11: busy says what is unknown, and why, beside what is busy", async () => {
+  const [never = "", synced = ""] = ids;
+  const { code, stdout, stderr } = await runBallast(
+    ["busy", "--tenant", "acme", ...WEEK, "--json", "--max-age", "2d"],
+    env,
+  );
+  expect(code).toBe(3);
+  const answer = JSON.parse(stdout) as {
+    readonly busy: readonly unknown[];
+    readonly calendars: readonly { readonly calendarId: string; readonly unknown: unknown }[];
+  };
+  expect(answer.busy).toEqual(
+    ["05T09", "06T10", "07T09"].map((hour) => ({
+      from: `2026-01-${hour}:00:00.000Z`,
+      to: `2026-01-${hour}:15:00.000Z`,
+    })),
+  );
+  const unknownOf = (id: string): unknown =>
+    answer.calendars.find((one) => one.calendarId === id)?.unknown;
+  expect(unknownOf(never)).toEqual([
+    {
+      from: "2026-01-05T00:00:00.000Z",
+      to: "2026-01-08T00:00:00.000Z",
+      reason: "never-synced",
+      eventIds: [],
+    },
+  ]);
+  expect(unknownOf(synced)).toMatchObject([
+    { reason: "unreadable-event", eventIds: ["without-start"] },
+    { reason: "unreadable-event" },
+    { reason: "unreadable-event" },
+    { reason: "unreadable-event" },
+  ]);
+  expect(stderr).toContain("Never synced");
+});
+
+test("busy for people: a table that leaves no time without a word, and questions that make no sense are refused", async () => {
+  const [never = "", synced = ""] = ids;
+  const plain = await runBallast(["busy", "--calendar", synced, never, ...WEEK], env);
+  expect(plain.code).toBe(3);
+  expect(plain.stdout).toContain("0 of 2 calendars are known for the whole range.");
+  expect(plain.stdout).toMatch(/2026-01-05T09:00:00.000Z +2026-01-05T09:15:00.000Z +busy/);
+  expect(plain.stdout).toMatch(/unknown: never synced/);
+  expect(plain.stdout).toMatch(/unknown: the copy is stale/);
+  expect(plain.stdout).not.toContain("Free all the time");
+  const refused = await Promise.all(
+    [
+      ["busy", ...WEEK],
+      ["busy", "--calendar", synced, "--from", "2026-01-08", "--to", "2026-01-05"],
+      ["busy", "--calendar", synced, "--from", "2020-01-01", "--to", "2026-01-05"],
+      ["busy", "--calendar", synced, ...WEEK, "--time-zone", "Mars/Olympus"],
+      ["busy", "--calendar", synced, ...WEEK, "--max-age", "soon"],
+      ["events", "--calendar", synced, "--from", "2026-01-05"],
+    ].map((args) => runBallast(args, env)),
+  );
+  expect(refused.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2, 2]);
+});
