@@ -26,14 +26,12 @@ export function momentOf(
     const wallMs = wallOfDate(time.date);
     return wallMs === undefined ? undefined : calendarClock.toUtcMs(wallMs);
   }
-  if (typeof time?.dateTime !== "string") return undefined;
-  const match = DATE_TIME.exec(time.dateTime);
-  if (match === null) return undefined;
-  const [, local = "", offset] = match;
-  const ms = Date.parse(`${local}${offset ?? "Z"}`);
+  const text = time?.dateTime;
+  if (typeof text !== "string" || !DATE_TIME.test(text)) return undefined;
+  const isExact = OFFSET.test(text);
+  const ms = Date.parse(isExact ? text : `${text}Z`);
   if (Number.isNaN(ms)) return undefined;
-  if (offset !== undefined) return ms;
-  return clockOf(time, calendarClock)?.toUtcMs(ms);
+  return isExact ? ms : clockOf(time, calendarClock)?.toUtcMs(ms);
 }
 
 /** True for a `date`: an all-day event. */
@@ -62,8 +60,8 @@ export function formatMoment(utcMs: number, clock: ZoneClock): string {
   return `${text}${offsetMinutes < 0 ? "-" : "+"}${hours}:${minutes}`;
 }
 
-const DATE_TIME =
-  /^(\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)([Zz]|[+-]\d{2}:?\d{2})?$/;
+const DATE_TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?$/;
+const OFFSET = /(?:[Zz]|[+-]\d\d:?\d\d)$/;
 
 function wallOfDate(text: string): number | undefined {
   const ms = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN;

@@ -56,8 +56,21 @@ const NAMES = new Set(
   ),
 );
 
+// Most series of the world share a few hundred rules. Only what could be read is kept.
+const MAX_REMEMBERED = 5_000;
+const remembered = new Map<string, Rule>();
+
 /** Read the part of an RRULE or EXRULE after the colon. Throws {@link RuleUnreadable}. */
 export function parseRule(text: string): Rule {
+  const known = remembered.get(text);
+  if (known !== undefined) return known;
+  const rule = readRule(text);
+  if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+  remembered.set(text, rule);
+  return rule;
+}
+
+function readRule(text: string): Rule {
   const parts = splitParts(text);
   const frequency = FREQUENCIES.find((name) => name === parts.get("FREQ"));
   if (frequency === undefined) throw new RuleUnreadable("no frequency that RFC 5545 knows");

@@ -34,8 +34,8 @@ export interface Window {
   readonly toMs: number;
 }
 
-/** Clocks differ from UTC, and turn, by less than this. */
-const MARGIN_MS = 2 * DAY_MS;
+/** No clock is turned by more than this. */
+const MARGIN_MS = DAY_MS;
 
 /** Read a master. Throws `RuleUnreadable` for whatever in it cannot be followed. */
 export function readSeries(master: GoogleEvent, calendarClock: ZoneClock): Series {

@@ -55,7 +55,7 @@ export function eventConformance(freshDatabase: FreshDatabase): void {
           generation: 0,
           syncedAt: undefined,
           ageMs: undefined,
-          pending: true,
+          pending: false,
         },
         events: [],
         next: undefined,

@@ -153,6 +153,9 @@ function events(dialect: Dialect): RawBuilder<unknown>[] {
     // A null body: the published copy has this version already.
     sql`create table staged_events (${columns}, raw text, ${primaryKey})`,
     sql`create index events_range on events (calendar_number, last_end_ms, first_start_ms)`,
+    // The longest series of a range, from the index alone: its rows are as large as their descriptions.
+    sql`create index events_masters on events (calendar_number, last_end_ms, first_start_ms, duration_ms)
+      where kind = 'master'`,
     sql`create index events_original_start on events (calendar_number, original_start_ms)
       where original_start_ms is not null`,
     sql`create index events_of_series on events (calendar_number, recurring_event_key)
