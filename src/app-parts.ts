@@ -7,6 +7,7 @@ import type { Logger } from "./observability/logger.ts";
 import type { Metrics } from "./observability/metrics.ts";
 import type { FinishedRun } from "./queue/run-worker.ts";
 import type { WorkQueue } from "./queue/work-queue.ts";
+import type { PermitBroker } from "./quota/permit.ts";
 import type { RecordedBudget } from "./start-budget.ts";
 import type { Store } from "./store/open-store.ts";
 
@@ -43,6 +44,8 @@ export interface AppDeps {
   readonly onRunFinished?: (run: FinishedRun) => void;
   /** Whether to fetch, in place of the database's own word: for experiments that show what that is good for. */
   readonly storeHealth?: StoreHealth;
+  /** Stands between the guard and the budget: for experiments that show what the breaker and the retry mark are good for. */
+  readonly wrapBroker?: (broker: PermitBroker) => PermitBroker;
 }
 
 /** What every part is started with; each adds the step that stops it, so that the last started stops first. */

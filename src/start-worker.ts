@@ -33,7 +33,7 @@ export function startWorker(starting: Starting, parts: Parts): void {
   const timing = { ...TIMING, ...options.timing };
   const { store, queue } = parts;
   const google = openGoogle(config, {
-    broker: parts.budget.broker,
+    broker: deps.wrapBroker?.(parts.budget.broker) ?? parts.budget.broker,
     store,
     observers: [measureRequests(parts.metrics), parts.budget.usage],
     exchange: createRedisTokenExchange({

@@ -1,0 +1,102 @@
+import type { LoggedRequest } from "../../src/simulator/request-log.ts";
+
+/** One second of a run, as Google saw it. */
+export interface StormSecond {
+  readonly sent: number;
+  readonly first: number;
+  readonly retry: number;
+  readonly ok: number;
+  /** Answered 403 or 429. */
+  readonly rejected: number;
+  /** Answered 5xx. */
+  readonly failed: number;
+}
+
+/** A span of a run, seconds since its begin. */
+export interface StormSpan {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What arrived at Google, judged alike for whoever sent it. */
+export interface StormReading {
+  readonly seconds: readonly StormSecond[];
+  total(span: StormSpan): StormSecond;
+  /** Successes by account's address. */
+  okByAccount(span: StormSpan): ReadonlyMap<string, number>;
+}
+
+/**
+ * Sort a run's listings into seconds. A request for a calendar whose last request failed is a retry, whoever
+ * sends it and whatever its sender calls it; any other is a logical call's first.
+ */
+export function readStorm(
+  requests: readonly LoggedRequest[],
+  run: { readonly beganAtMs: number; readonly seconds: number },
+): StormReading {
+  const seconds = Array.from({ length: run.seconds }, emptySecond);
+  const failedLast = new Set<string>();
+  const listings = requests
+    .filter(({ operation, atMs }) => operation === "events.list" && atMs >= run.beganAtMs)
+    .map((request) => ({ request, at: Math.floor((request.atMs - run.beganAtMs) / 1_000) }));
+  for (const { request, at } of listings.toSorted((a, b) => a.request.atMs - b.request.atMs)) {
+    const key = `${request.account}\n${request.calendar}`;
+    const isRetry = failedLast.has(key);
+    const isOk = request.status === 200;
+    if (isOk) failedLast.delete(key);
+    else failedLast.add(key);
+    const second = seconds[at];
+    if (second === undefined) continue;
+    second.sent += 1;
+    if (isRetry) second.retry += 1;
+    else second.first += 1;
+    if (isOk) second.ok += 1;
+    else if (request.status === 403 || request.status === 429) second.rejected += 1;
+    else second.failed += 1;
+  }
+  return {
+    seconds,
+    total: ({ from, to }) => seconds.slice(from, to).reduce(add, emptySecond()),
+    okByAccount: ({ from, to }) => {
+      const counts = new Map<string, number>();
+      for (const { request, at } of listings) {
+        if (at < from || at >= to || request.status !== 200) continue;
+        counts.set(request.account, (counts.get(request.account) ?? 0) + 1);
+      }
+      return counts;
+    },
+  };
+}
+
+/** Over so many seconds goodput must hold before it counts as recovered. */
+export const RECOVERED_OVER_SECONDS = 5;
+
+/** Seconds from the trouble's end until goodput is 95 % of what is offered, held for five seconds; undefined: not in the run. */
+export function secondsToRecover(
+  seconds: readonly StormSecond[],
+  { endsAt, offeredPerSecond }: { readonly endsAt: number; readonly offeredPerSecond: number },
+): number | undefined {
+  const needed = 0.95 * offeredPerSecond * RECOVERED_OVER_SECONDS;
+  for (let at = endsAt; at + RECOVERED_OVER_SECONDS <= seconds.length; at += 1) {
+    const span = seconds.slice(at, at + RECOVERED_OVER_SECONDS);
+    if (span.reduce((sum, { ok }) => sum + ok, 0) >= needed) return at - endsAt;
+  }
+  return undefined;
+}
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+function emptySecond(): Mutable<StormSecond> {
+  return { sent: 0, first: 0, retry: 0, ok: 0, rejected: 0, failed: 0 };
+}
+
+function add(sum: Mutable<StormSecond>, second: StormSecond): Mutable<StormSecond> {
+  return {
+    sent: sum.sent + second.sent,
+    first: sum.first + second.first,
+    retry: sum.retry + second.retry,
+    ok: sum.ok + second.ok,
+    rejected: sum.rejected + second.rejected,
+    failed: sum.failed + second.failed,
+  };
+}
