@@ -43,8 +43,8 @@ export function readSeries(master: GoogleEvent, calendarClock: ZoneClock): Serie
   const clock = isAllDay ? calendarClock : clockOf(master.start, calendarClock);
   const span = spanOf(master, calendarClock);
   if (clock === undefined || span === undefined) throw new RuleUnreadable("its times or its zone");
-  const startWallMs = clock.toWallMs(span.startMs);
-  const endWallMs = clock.toWallMs(span.endMs);
+  const startWallMs = wallOf(span.startMs, clock, isAllDay);
+  const endWallMs = wallOf(span.endMs, clock, isAllDay);
   const lines = (master.recurrence ?? []).map((line) => splitLine(line));
   const rulesOf = (name: string): Rule[] =>
     lines.filter((line) => line.name === name).map(({ value }) => withoutTimes(value, isAllDay));
@@ -150,7 +150,13 @@ function lastWallMs({ until }: Rule, { clock, isAllDay }: Series): number {
 
 function endOf(series: Series, startMs: number, durationMs: number): number {
   if (!series.isAllDay) return startMs + durationMs;
-  return series.clock.toUtcMs(series.clock.toWallMs(startMs) + durationMs);
+  return series.clock.toUtcMs(wallOf(startMs, series.clock, true) + durationMs);
+}
+
+/** Where clocks are turned at midnight, a day begins at one, and is that day all the same. */
+function wallOf(utcMs: number, clock: ZoneClock, isAllDay: boolean): number {
+  const wallMs = clock.toWallMs(utcMs);
+  return isAllDay ? Math.floor(wallMs / DAY_MS) * DAY_MS : wallMs;
 }
 
 /** A listed date as a start of this series. An all-day series knows days, however they are written. */

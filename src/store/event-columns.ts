@@ -1,5 +1,5 @@
 import type { GoogleEvent, GoogleEventTime } from "../core/google-event.ts";
-import { lastPossibleEnd, OPEN_ENDED_MS } from "./series-end.ts";
+import { firstPossibleStart, lastPossibleEnd, OPEN_ENDED_MS } from "./series-end.ts";
 import { toStoredText } from "./stored-text.ts";
 import type { EventColumns } from "./tables.ts";
 
@@ -110,7 +110,7 @@ function times(
   const recurrence = recurrenceOf(event);
   const isSeries = recurrence.length > 0 && textOf(event.recurringEventId) === undefined;
   return {
-    first_start_ms: start.earliestMs,
+    first_start_ms: isSeries ? firstPossibleStart(recurrence, start.earliestMs) : start.earliestMs,
     last_end_ms: isSeries
       ? lastPossibleEnd(recurrence, { startMs: start.latestMs, durationMs })
       : endMs,

@@ -22,6 +22,20 @@ export function lastPossibleEnd(
   return lastStartMs + first.durationMs + ZONE_MARGIN_MS;
 }
 
+/** The first moment at which any occurrence can begin, never too late: an RDATE may lie before the start. */
+export function firstPossibleStart(recurrence: readonly string[], startMs: number): number {
+  const dates = recurrence
+    .filter((line) => /^RDATE[;:]/i.test(line))
+    .flatMap((line) => line.slice(line.indexOf(":") + 1).split(","));
+  let firstMs = startMs;
+  for (const date of dates) {
+    // Of a period only where it begins counts.
+    const moment = icalMoment(date.split("/")[0] ?? "") ?? -OPEN_ENDED_MS;
+    firstMs = Math.min(firstMs, moment - ZONE_MARGIN_MS);
+  }
+  return Math.max(firstMs, -OPEN_ENDED_MS);
+}
+
 function lastStartOfLine(line: string, startMs: number): number {
   const [, name, value] = /^([A-Za-z]+)[^:]*:(.*)$/s.exec(line) ?? [];
   switch ((name ?? "").toUpperCase()) {

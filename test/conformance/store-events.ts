@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { epochMs, type EpochMs } from "../../src/core/clock.ts";
 import type { GoogleEvent } from "../../src/core/google-event.ts";
-import type { CalendarId } from "../../src/core/ids.ts";
+import { calendarId, type CalendarId } from "../../src/core/ids.ts";
 import type { FreshDatabase } from "./store-conformance.ts";
 import {
   event,
@@ -266,6 +266,34 @@ export function eventConformance(freshDatabase: FreshDatabase): void {
   });
 
   describe("reading events", () => {
+    test("facts of calendars say whose they are, how fresh, and that something newer is announced", async () => {
+      const [store, id] = await published([event("a")]);
+      const nobody = calendarId("cal_nobody00");
+      expect(await store.events.readFacts([id, nobody], store.now())).toEqual([
+        {
+          calendarId: id,
+          tenantId: "acme",
+          timeZone: "Europe/Madrid",
+          freshness: {
+            state: "fresh",
+            reason: undefined,
+            generation: 1,
+            syncedAt: store.now(),
+            ageMs: 0,
+            pending: false,
+          },
+        },
+      ]);
+      await store.calendars.request(id, { class: "interactive", dueAt: store.now() });
+      await store.clock.advance(200_000);
+      const [facts] = await store.events.readFacts([id], store.now());
+      expect(facts?.freshness).toMatchObject({ state: "stale", ageMs: 200_000, pending: true });
+      await store.refresh(id, { items: [event("a")] });
+      const [after] = await store.events.readFacts([id], store.now());
+      expect(after?.freshness).toMatchObject({ state: "fresh", ageMs: 0, pending: false });
+      expect(await store.events.readFacts([], store.now())).toEqual([]);
+    });
+
     test("pages by key, each bounded, together complete", async () => {
       const [store, id] = await published(
         Array.from({ length: 25 }, (_, n) => event(`e${String(n).padStart(2, "0")}`)),
@@ -305,6 +333,11 @@ export function eventConformance(freshDatabase: FreshDatabase): void {
         series("ten-days", { recurrence: ["RRULE:FREQ=DAILY;COUNT=10"] }),
         series("ten-months", { recurrence: ["RRULE:FREQ=MONTHLY;COUNT=10"] }),
         series("rare", { recurrence: ["RRULE:FREQ=MONTHLY;BYDAY=5FR;COUNT=2"] }),
+        series("long-before", {
+          start: { dateTime: "2026-06-01T10:00:00Z" },
+          end: { dateTime: "2026-06-01T11:00:00Z" },
+          recurrence: ["RDATE:20260311T100000Z/PT1H"],
+        }),
         series("extra-date", { recurrence: ["RDATE;TZID=Europe/Madrid:20260310T100000"] }),
       ]);
       expect(await inRange(place, "2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")).toEqual([
@@ -312,6 +345,7 @@ export function eventConformance(freshDatabase: FreshDatabase): void {
         "endless",
         "extra-date",
         "inside",
+        "long-before",
         "rare",
         "ten-months",
         "until-april",

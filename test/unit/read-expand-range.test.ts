@@ -170,6 +170,21 @@ test("all-day events are days of the zone that is asked for, also days of 23 and
   ]);
 });
 
+test("where clocks are turned at midnight an all-day event is its days all the same", async () => {
+  const days: GoogleEvent = {
+    id: "days",
+    start: { date: "2022-03-27" },
+    end: { date: "2022-03-30" },
+    recurrence: ["RRULE:FREQ=WEEKLY;COUNT=2"],
+  };
+  const beirut = { from: "2022-03-01T00:00:00Z", to: "2022-05-01T00:00:00Z", zone: "Asia/Beirut" };
+  // The 27th began at 01:00, which was 22:00 UTC.
+  expect(await spans([days], beirut)).toEqual([
+    "2022-03-26T22:00 2022-03-29T21:00",
+    "2022-04-02T21:00 2022-04-05T21:00",
+  ]);
+});
+
 test("the start of a series is an occurrence even where its rule does not name it", async () => {
   expect(await spans([series("RRULE:FREQ=WEEKLY;BYDAY=TU;COUNT=1")])).toEqual([
     "2026-03-02T09:00 2026-03-02T10:00",
