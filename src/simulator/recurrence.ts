@@ -3,7 +3,7 @@ import type { EventSpan } from "./event-span.ts";
 import type { EventResource } from "./wire-resources.ts";
 import { isTimeZone, utcToWallMs, wallToUtcMs } from "./zone-time.ts";
 
-// The readers under test expand with rrule-temporal; this must stay another library (ical.js), or both would share their mistakes.
+// The readers under test expand by arithmetic of their own (src/read); this must stay a library (ical.js), or both would share their mistakes.
 
 /** An expansion stops here, whatever the rule says: `FREQ=SECONDLY` would never end. */
 const MAX_STEPS = 20_000;
