@@ -4,8 +4,9 @@
  * States of the lock file: absent; held (its process lives); stale (its process is gone: taken over).
  * The file names its holder by pid *and* start time, since after a reboot the pid may be somebody else's.
  */
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
+import { copyFile, link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeDirectory } from "./make-directory.ts";
@@ -43,7 +44,7 @@ export async function acquireInstanceLock(directory: string): Promise<InstanceLo
   const mine = `${file}.${String(process.pid)}`;
   await writeFile(mine, JSON.stringify(self));
   try {
-    await linkOrTakeOver({ directory, file, mine, self });
+    await linkOrTakeOver({ directory, file, mine });
   } finally {
     await rm(mine, { force: true });
   }
@@ -60,51 +61,72 @@ export async function acquireInstanceLock(directory: string): Promise<InstanceLo
   };
 }
 
-async function linkOrTakeOver(lock: {
+interface Contender {
   readonly directory: string;
   readonly file: string;
+  /** A file that names this process. */
   readonly mine: string;
-  readonly self: ProcessIdentity;
-}): Promise<void> {
+}
+
+async function linkOrTakeOver(lock: Contender): Promise<void> {
   for (let attempt = 0; attempt < 10; attempt += 1) {
-    try {
-      await link(lock.mine, lock.file);
-      return;
-    } catch (error) {
-      if (!hasCode(error, "EEXIST")) throw error;
-    }
+    if (await linked(lock.mine, lock.file)) return;
     const content = await readOrUndefined(lock.file);
     if (content === undefined) continue;
-    const holder = parseHolder(content);
-    if (holder !== undefined && (await isStillRunning(holder))) {
-      throw new AlreadyRunning(lock.directory, holder.pid);
-    }
-    await buryStale(lock, content);
+    await refuseWhileHeld(lock, content);
+    if (await takeOver(lock, content)) return;
   }
   throw new Error(`${lock.file} changes hands too often; try again`);
 }
 
 /**
- * Move a stale lock out of the way. Two that find it stale both get here: the second one's rename may catch
- * the first one's fresh lock, so what was moved is compared with what was judged, and put back if it differs.
+ * Replace the lock of a process that is gone. Who may is decided by a second lock, named after what is to be
+ * replaced: one contender links it, looks whether the lock is still what it judged, and only then renames its
+ * own over it. A contender that died at that leaves a second lock that is stale itself, and is followed in the
+ * same way. False: the lock has changed meanwhile.
  */
-async function buryStale(
-  lock: { readonly file: string; readonly self: ProcessIdentity },
-  judged: string,
-): Promise<void> {
-  const grave = `${lock.file}.stale-${String(lock.self.pid)}`;
-  try {
-    await rename(lock.file, grave);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return;
-    throw error;
+async function takeOver(lock: Contender, judged: string): Promise<boolean> {
+  const right = `${lock.file}.after-${createHash("sha256").update(judged).digest("hex").slice(0, 16)}`;
+  if (!(await linked(lock.mine, right))) {
+    const rival = await readOrUndefined(right);
+    if (rival === undefined) return false;
+    await refuseWhileHeld(lock, rival);
+    const isTaken = await takeOver(lock, rival);
+    if (isTaken) await rm(right, { force: true });
+    return isTaken;
   }
   try {
-    if ((await readOrUndefined(grave)) !== judged) await link(grave, lock.file);
-  } catch (error) {
-    if (!hasCode(error, "EEXIST")) throw error;
+    const current = await readOrUndefined(lock.file);
+    if (current === undefined || (await isHeld(current))) return false;
+    const replacement = `${lock.mine}.new`;
+    await copyFile(lock.mine, replacement);
+    await rename(replacement, lock.file);
+    return true;
   } finally {
-    await rm(grave, { force: true });
+    await rm(right, { force: true });
+  }
+}
+
+async function refuseWhileHeld(lock: Contender, content: string): Promise<void> {
+  const holder = parseHolder(content);
+  if (holder !== undefined && (await isStillRunning(holder))) {
+    throw new AlreadyRunning(lock.directory, holder.pid);
+  }
+}
+
+async function isHeld(content: string): Promise<boolean> {
+  const holder = parseHolder(content);
+  return holder !== undefined && (await isStillRunning(holder));
+}
+
+/** False: there is a file of that name already. */
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "EEXIST")) return false;
+    throw error;
   }
 }
 

@@ -2,7 +2,7 @@
  * One token refresh per account in the whole fleet: whoever claims it refreshes, the others wait for what
  * it publishes.
  *
- * States: looking (a good token is there: done) → claiming → refreshing → published | released; or, while
+ * States: looking (a good token is there: done) → claiming → looking once more → refreshing → published | released; or, while
  * another process has the claim, waiting → looking. An exchange that cannot be asked is left out: better
  * one refresh more than none.
  */
@@ -75,7 +75,14 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
       const answer = await orUndefined(exchange.claim(ask.accountId, CLAIM_MS));
       ask.signal.throwIfAborted();
       if (answer?.kind !== "taken") {
-        return refreshClaimed(ask, { claim: answer?.claim, afterAnother: hasWaited });
+        const claim = answer?.claim;
+        // Between the look and the claim another may have published and let go.
+        const published = claim && (await orUndefined(exchange.read(ask.accountId)));
+        if (published && ask.isGood(published)) {
+          await orUndefined(claim.release());
+          return published;
+        }
+        return refreshClaimed(ask, { claim, afterAnother: hasWaited });
       }
       await clock.sleep(LOOK_AGAIN_MS * (1 + random()), ask.signal);
     }
