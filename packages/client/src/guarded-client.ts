@@ -172,12 +172,14 @@ function openGuard(
   },
 ): ClosableGuard {
   const slots = Math.max(1, options.concurrency ?? 16);
+  // Calls that wait for a permit hold their slots: a tenant with many must leave some to the others.
+  const slotsPerTenant = Math.min(slots, Math.max(4, Math.ceil(slots / 4)));
   const { apiRootUrl, tokenUrl } = deps.google;
   const observe = safely(options.onRequest);
   const guardOptions: GuardOptions = {
     ...GUARD,
     endpoints: { apiRootUrl, tokenUrls: [tokenUrl] },
-    limiter: { slots, interactiveShare: 0.5, slotsPerTenant: slots, maxWaiting: 10_000 },
+    limiter: { slots, interactiveShare: 0.5, slotsPerTenant, maxWaiting: 10_000 },
     passage: {
       maxBackgroundWaitMs: 1_000,
       rest: {
