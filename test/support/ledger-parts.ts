@@ -86,7 +86,9 @@ export interface LedgerParts {
 
 /** A ledger that has been opened, with its opener, on a real Redis. */
 export async function openLedger(
-  connection: { readonly path: string; readonly db?: number },
+  connection:
+    | { readonly path: string; readonly db?: number }
+    | { readonly host: string; readonly port: number },
   options: {
     readonly settings?: Readonly<Record<string, unknown>>;
     readonly script?: string;

@@ -29,5 +29,5 @@ server.listen(0, "127.0.0.1", () => {
   process.send?.({ port: address.port });
 });
 process.on("message", () => {
-  process.send?.({ arrivals, longestStallMs });
+  process.send?.({ arrivals, longestStallMs, timeOriginMs: performance.timeOrigin });
 });

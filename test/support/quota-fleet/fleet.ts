@@ -34,6 +34,8 @@ export interface ArrivalServer {
   arrivals(): Promise<{
     readonly arrivals: readonly { readonly atMs: number; readonly from: string }[];
     readonly longestStallMs: number;
+    /** Epoch milliseconds at which its time was 0. */
+    readonly timeOriginMs: number;
   }>;
   stop(): void;
 }

@@ -47,6 +47,8 @@ export interface FleetRun {
   readonly arrived: number;
   /** Arrival times, in the arrival server's own time, ascending. */
   readonly times: readonly number[];
+  /** The same in epoch milliseconds. */
+  readonly epochTimes: readonly number[];
   readonly longestStallMs: number;
   readonly events: LedgerParts["events"];
 }
@@ -139,10 +141,11 @@ async function runFleetOnce(
   try {
     await everyoneSends(google, senders.length);
     await faults({ server, admin, parts, google, senders, start, promote });
-    const { arrivals, longestStallMs } = await google.arrivals();
+    const { arrivals, longestStallMs, timeOriginMs } = await google.arrivals();
     const times = arrivals.map(({ atMs }) => atMs).toSorted((a, b) => a - b);
     const most = mostInAnyWindow(times, windowMs);
-    return { most, arrived: times.length, times, longestStallMs, events: parts.events };
+    const epochTimes = times.map((time) => timeOriginMs + time);
+    return { most, arrived: times.length, times, epochTimes, longestStallMs, events: parts.events };
   } finally {
     await Promise.all(senders.map((sender) => sender.stop()));
     await parts.close();

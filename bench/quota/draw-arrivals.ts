@@ -1,0 +1,44 @@
+import type { NumberRow } from "../number-row.ts";
+
+const WIDTH = 760;
+const LEFT = 300;
+const BAR_PX = 22;
+const GAP_PX = 14;
+const TOP = 64;
+
+/** Most arrivals in a window against the limit, one bar a stack: the chart of the README. */
+export function drawArrivals(rows: readonly NumberRow[]): string {
+  const bars = rows
+    .filter(({ number, figures }) => number === "1" && figures["rejected"] !== undefined)
+    .map(({ stack, figures }) => ({
+      name: stack.split(":")[0] ?? stack,
+      share: (figures["most"] ?? 0) / (figures["limit"] ?? 1),
+      rejected: figures["rejected"] ?? 0,
+    }));
+  const most = Math.max(1.25, ...bars.map(({ share }) => share));
+  const scale = (WIDTH - LEFT - 150) / most;
+  const height = TOP + bars.length * (BAR_PX + GAP_PX) + 28;
+  const limitX = LEFT + scale;
+  const lines = bars.map(({ name, share, rejected }, index) => {
+    const y = TOP + index * (BAR_PX + GAP_PX);
+    const isOver = share > 1;
+    const text = `${Math.round(share * 100)} %${rejected > 0 ? `, ${rejected} rejected` : ""}`;
+    return `  <text x="${LEFT - 10}" y="${y + 16}" text-anchor="end">${name}</text>
+  <rect x="${LEFT}" y="${y}" width="${(share * scale).toFixed(1)}" height="${BAR_PX}" rx="2" class="${isOver ? "over" : "within"}"/>
+  <text x="${(LEFT + share * scale + 8).toFixed(1)}" y="${y + 16}">${text}</text>`;
+  });
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-labelledby="title desc">
+  <title id="title">Most requests that reached Google in any sliding window, as a part of the limit</title>
+  <desc id="desc">${bars.map(({ name, share }) => `${name}: ${Math.round(share * 100)} %`).join("; ")}</desc>
+  <style>
+    text { font: 14px system-ui, sans-serif; fill: #57606a }
+    .within { fill: #1a7f64 } .over { fill: #bc4c00 } .limit { stroke: #57606a; stroke-dasharray: 4 3 }
+    @media (prefers-color-scheme: dark) { text { fill: #adbac7 } .within { fill: #3fb68b } .over { fill: #f0883e } .limit { stroke: #adbac7 } }
+  </style>
+  <text x="${LEFT - 10}" y="24" text-anchor="end">Most arrivals in any window</text>
+  <text x="${limitX.toFixed(1)}" y="24" text-anchor="middle">limit</text>
+  <line x1="${limitX.toFixed(1)}" y1="32" x2="${limitX.toFixed(1)}" y2="${height - 20}" class="limit"/>
+${lines.join("\n")}
+</svg>
+`;
+}
