@@ -26,6 +26,8 @@ export interface UsageRow {
   readonly operation: string;
   readonly attempt: string;
   readonly outcome: string;
+  /** Why a request that was sent failed; empty where the outcome says it all. */
+  readonly reason: string;
   readonly requests: number;
 }
 

@@ -29,6 +29,20 @@ export type UsageTotal = Pick<
   "tenantId" | "consumer" | "class" | "attempt" | "requests"
 >;
 
+/** What did not succeed: sent and failed, or refused by us; by whom and why. */
+export type UsageFailure = Pick<
+  UsageFigure,
+  "tenantId" | "consumer" | "class" | "attempt" | "outcome" | "reason" | "requests"
+>;
+
+/** Which figures are asked for. */
+export interface UsageQuery {
+  readonly projectId: ProjectId;
+  readonly since: EpochMs;
+  readonly by: "minute" | "quarter";
+  readonly limit: number;
+}
+
 /**
  * Who spent the quota, as bounded figures: at most `ROLLUP_ROWS` rows a minute and a quarter of an hour;
  * the tenants beyond the largest 200 are counted together, as `other`.
@@ -36,12 +50,9 @@ export type UsageTotal = Pick<
 export interface UsageStore {
   add(batch: UsageBatch): Promise<void>;
   /** Requests that were sent since then, most first. Minutes reach 48 hours back, quarters 14 days. */
-  totals(query: {
-    readonly projectId: ProjectId;
-    readonly since: EpochMs;
-    readonly by: "minute" | "quarter";
-    readonly limit: number;
-  }): Promise<readonly UsageTotal[]>;
+  totals(query: UsageQuery): Promise<readonly UsageTotal[]>;
+  /** What did not succeed since then, with its reason, most first; what was paid for and not sent is left out. */
+  unsuccessful(query: UsageQuery): Promise<readonly UsageFailure[]>;
   /** First tries and retries that were sent since then, over all projects. */
   attempts(since: EpochMs): Promise<{ readonly first: number; readonly retry: number }>;
   /** Forget one period that is too old; false: there was none. Call until then. */

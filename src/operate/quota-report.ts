@@ -2,7 +2,7 @@ import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
 import type { ProjectId } from "../core/ids.ts";
 import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { QuotaStatus } from "../core/quota-status.ts";
-import type { UsageStore, UsageTotal } from "../core/usage-store.ts";
+import type { UsageFailure, UsageQuery, UsageStore, UsageTotal } from "../core/usage-store.ts";
 
 const MINUTE_MS = 60_000;
 /** The rate that a forecast goes on with: short enough to see a storm, long enough not to be one burst. */
@@ -38,10 +38,12 @@ export interface QuotaReport {
   /** Who sent most since `since`, most first. */
   readonly since: EpochMs;
   readonly spenders: readonly UsageTotal[];
+  /** What failed or was refused since then, and why, most first. */
+  readonly unsuccessful: readonly UsageFailure[];
 }
 
 export interface QuotaReportDeps {
-  readonly usage: Pick<UsageStore, "totals" | "attempts">;
+  readonly usage: Pick<UsageStore, "totals" | "unsuccessful" | "attempts">;
   readonly ledgerRecord: Pick<LedgerRecord, "readDay">;
   /** Undefined when no running service answers. */
   readonly readQuota: () => Promise<
@@ -66,17 +68,19 @@ export async function reportQuota(
 ): Promise<QuotaReport> {
   const at = deps.clock.now();
   const since = epochMs(at - options.spentWithinMs);
-  const [quota, record, recent, lately, spenders] = await Promise.all([
+  const query: UsageQuery = {
+    projectId: options.projectId,
+    since,
+    by: options.spentWithinMs > 24 * 60 * MINUTE_MS ? "quarter" : "minute",
+    limit: options.mostSpenders,
+  };
+  const [quota, record, recent, lately, spenders, unsuccessful] = await Promise.all([
     deps.readQuota(),
     deps.ledgerRecord.readDay(options.projectId),
     deps.usage.attempts(epochMs(at - RETRIES_OVER_MS)),
     deps.usage.attempts(epochMs(at - RATE_OVER_MS)),
-    deps.usage.totals({
-      projectId: options.projectId,
-      since,
-      by: options.spentWithinMs > 24 * 60 * MINUTE_MS ? "quarter" : "minute",
-      limit: options.mostSpenders,
-    }),
+    deps.usage.totals(query),
+    deps.usage.unsuccessful(query),
   ]);
   const written = record?.dayStartedAt === options.day.startedAt ? record.count : 0;
   const sent = recent.first + recent.retry;
@@ -93,6 +97,7 @@ export async function reportQuota(
     retryShare: sent === 0 ? undefined : recent.retry / sent,
     since,
     spenders,
+    unsuccessful,
   };
 }
 

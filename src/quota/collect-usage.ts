@@ -30,9 +30,19 @@ export async function collectUsage(ledger: Pick<Ledger, "run">): Promise<UsageBa
       operation = "",
       attempt = "",
       outcome = "",
+      reason = "",
     ] = field.split("\u001F");
     const requests = Number(reply.fields[index + 1]);
-    rows.push({ tenantId, consumer, class: requestClass, operation, attempt, outcome, requests });
+    rows.push({
+      tenantId,
+      consumer,
+      class: requestClass,
+      operation,
+      attempt,
+      outcome,
+      reason,
+      requests,
+    });
   }
   return {
     batchId: reply.batch,

@@ -1,3 +1,4 @@
+import type { FailureKind } from "../core/failure.ts";
 import type { Attribution, Operation } from "../core/request.ts";
 import type { PermitOutcome, Upstream } from "./permit.ts";
 
@@ -13,6 +14,8 @@ export interface LedgerLane {
 export interface LaneReport {
   readonly lane: LedgerLane;
   readonly outcome: PermitOutcome;
+  /** Of a request that was sent and failed; for the figures alone. */
+  readonly reason?: FailureKind | undefined;
   readonly isProbe: boolean;
   readonly count: number;
 }
@@ -66,6 +69,7 @@ export function encodeReport(report: LaneReport): readonly string[] {
     detailOf(outcome),
     String(Math.max(0, Math.ceil(durationOf(outcome)))),
     String(report.count),
+    report.reason ?? "",
   ];
 }
 

@@ -901,6 +901,11 @@ local function count_usage(fields, amount)
     fields[1] = "other"
     field = table.concat(fields, SEPARATOR)
   end
+  -- A flood of other names cannot pass the bound either: what is left then is a few closed sets.
+  if redis.call("HEXISTS", USAGE, field) == 0 and redis.call("HLEN", USAGE) >= settings.usageRows * 1.25 then
+    fields[2], fields[4], fields[7] = "other", "other", ""
+    field = table.concat(fields, SEPARATOR)
+  end
   redis.call("HINCRBY", USAGE, field, amount)
 end
 
@@ -914,7 +919,8 @@ local function take_report()
     next_argument(), next_argument(), next_argument(), next_argument(), next_argument(), next_argument(),
     next_argument(), next_argument(), next_argument()
   local is_probe, detail, for_ms, count = next_argument() == "1", next_argument(), next_number(), next_number()
-  count_usage({ tenant, consumer, class, name, attempt, outcome }, count)
+  local reason = next_argument()
+  count_usage({ tenant, consumer, class, name, attempt, outcome, reason }, count)
   if is_probe then settle_probe(upstream, outcome) end
   if outcome == "succeeded" then
     pay_retry_tokens(settings.retryPerSuccess * count)
@@ -933,7 +939,7 @@ end
 local function take_reports()
   local count = next_number()
   for _ = 1, count do
-    if settings then take_report() else cursor = cursor + 13 end
+    if settings then take_report() else cursor = cursor + 14 end
   end
 end
 

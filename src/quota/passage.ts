@@ -65,7 +65,7 @@ export function createSendOut(options: PassageOptions, deps: PassageDeps): SendO
 
   function tell(request: OutgoingRequest, permit: Permit, told: Told): void {
     const { outcome, sensed, recorded, failure, bytes } = told.verdict;
-    broker.report(permit, outcome);
+    broker.report(permit, outcome, failure?.kind);
     if (sensed) sensor.observe(permit, sensed);
     const { durationMs, permitWaitMs } = told;
     const record = recordOf(request, { durationMs, permitWaitMs, bytes });

@@ -34,8 +34,8 @@ export function createPermitBroker(
 
   return {
     acquire: (ask) => brokerOf(ask.attribution.projectId).acquire(ask),
-    report: (permit, outcome) => {
-      brokerOf(permit.ask.attribution.projectId).report(permit, outcome);
+    report: (permit, outcome, reason) => {
+      brokerOf(permit.ask.attribution.projectId).report(permit, outcome, reason);
     },
     openBreaker: (projectId, upstream) => brokerOf(projectId).openBreaker(upstream),
     close: async () => {

@@ -1,3 +1,4 @@
+import type { FailureKind } from "../core/failure.ts";
 import type { Attribution, Operation } from "../core/request.ts";
 
 /** Two services of Google's with limits and troubles of their own. */
@@ -51,7 +52,7 @@ export type PermitOutcome =
 export interface PermitBroker {
   acquire(ask: PermitAsk): Promise<Permit>;
   /** Never throws; what cannot be told now is told with the next ask or dropped on the safe side. */
-  report(permit: Permit, outcome: PermitOutcome): void;
+  report(permit: Permit, outcome: PermitOutcome, reason?: FailureKind): void;
   /** This process' sensor has tripped: nothing is sent to `upstream` by anyone until the ledger's probe succeeds. */
   openBreaker(projectId: Attribution["projectId"], upstream: Upstream): Promise<void>;
   /** Stops asking, refuses what waits, gives back what is unused. */

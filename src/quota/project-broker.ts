@@ -7,6 +7,7 @@
  * It never grants by itself, and passes on no permit whose use-by is over (I1).
  */
 import type { Clock } from "../core/clock.ts";
+import type { FailureKind } from "../core/failure.ts";
 import { DeadlinePassed, QueueFull } from "../core/refusal.ts";
 import { applyAnswer, type BrokerDesk } from "./apply-answer.ts";
 import { createDoze, type Doze } from "./doze.ts";
@@ -28,7 +29,7 @@ const LONGEST_SLEEP_MS = 600_000;
 
 interface ProjectBroker {
   acquire(ask: PermitAsk): Promise<Permit>;
-  report(permit: Permit, outcome: PermitOutcome): void;
+  report(permit: Permit, outcome: PermitOutcome, reason?: FailureKind): void;
   openBreaker(upstream: Upstream): Promise<void>;
   close(): Promise<void>;
 }
@@ -67,8 +68,8 @@ export function createProjectBroker(
 
   return {
     acquire: (ask) => acquire(loop, ask, options.mostWaiting),
-    report: ({ ask, isProbe }, outcome) => {
-      loop.reports.add({ lane: ask, outcome, isProbe, count: 1 });
+    report: ({ ask, isProbe }, outcome, reason) => {
+      loop.reports.add({ lane: ask, outcome, reason, isProbe, count: 1 });
       if (loop.reportByMs === Number.POSITIVE_INFINITY || loop.reports.isUrgent) {
         loop.reportByMs = Math.min(
           loop.reportByMs,

@@ -56,5 +56,5 @@ function isUrgent(report: LaneReport): boolean {
 }
 
 function reportKey(report: LaneReport): string {
-  return `${laneKey(report.lane)}\u001F${String(report.isProbe)}\u001F${JSON.stringify(report.outcome)}`;
+  return `${laneKey(report.lane)}\u001F${String(report.isProbe)}\u001F${report.reason ?? ""}\u001F${JSON.stringify(report.outcome)}`;
 }

@@ -53,12 +53,11 @@ export function createUsageRecorder(
   const writeLedgers = async (): Promise<void> => {
     const batch = await collectUsage(deps.ledger);
     if (batch === undefined) return;
-    const figures = batch.rows.map((row) => ({ ...row, reason: "" }));
     await usage.add({
       id: batch.batchId,
       projectId: options.projectId,
       at: clock.now(),
-      figures,
+      figures: batch.rows,
     });
     await batch.confirm();
   };

@@ -1,6 +1,6 @@
 import { sql } from "kysely";
 import { epochMs, type EpochMs } from "../core/clock.ts";
-import type { UsageBatch, UsageFigure, UsageStore } from "../core/usage-store.ts";
+import type { UsageBatch, UsageFigure, UsageQuery, UsageStore } from "../core/usage-store.ts";
 import type { Database, Trx } from "./database.ts";
 import { foldUsage, inOrder, type UsageKey } from "./fold-usage.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
@@ -81,6 +81,7 @@ export function createUsageStore(deps: { readonly database: Database }): UsageSt
         requests: row.requests,
       }));
     },
+    unsuccessful: (query) => readUnsuccessful(database, query),
     async attempts(since) {
       const rows = await database.read((db) =>
         db
@@ -98,6 +99,37 @@ export function createUsageStore(deps: { readonly database: Database }): UsageSt
     },
     prune: (now) => database.write((trx) => pruneOne(trx, now)),
   };
+}
+
+async function readUnsuccessful(
+  database: Database,
+  { projectId, since, by, limit }: UsageQuery,
+): ReturnType<UsageStore["unsuccessful"]> {
+  const spanMs = by === "minute" ? MINUTE_MS : QUARTER_MS;
+  const names = ["tenant_id", "consumer", "class", "attempt", "outcome", "reason"] as const;
+  const rows = await database.read((db) =>
+    db
+      .selectFrom("usage_rollups")
+      .select([...names, sumOfRequests()])
+      .where("span_ms", "=", spanMs)
+      .where("starts_at", ">=", startOf(since, spanMs))
+      .where("project_id", "=", toStoredText(projectId))
+      .where("outcome", "not in", ["succeeded", "unused"])
+      .groupBy(names)
+      .orderBy("requests", "desc")
+      .orderBy("tenant_id")
+      .limit(limit)
+      .execute(),
+  );
+  return rows.map((row) => ({
+    tenantId: fromStoredText(row.tenant_id),
+    consumer: fromStoredText(row.consumer),
+    class: fromStoredText(row.class),
+    attempt: fromStoredText(row.attempt),
+    outcome: fromStoredText(row.outcome),
+    reason: fromStoredText(row.reason),
+    requests: row.requests,
+  }));
 }
 
 function sumOfRequests() {

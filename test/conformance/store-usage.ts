@@ -78,6 +78,28 @@ export function usageConformance(freshDatabase: FreshDatabase): void {
       expect(await store.usage.attempts(store.now())).toEqual({ first: 1, retry: 0 });
     });
 
+    test("what failed or was refused is told with its reason, and nothing else", async () => {
+      const store = await openTestStore(await freshDatabase());
+      await add(store, [
+        figure({ outcome: "upstream-failed", reason: "server-error", requests: 3 }),
+        figure({ outcome: "upstream-failed", reason: "timed-out", requests: 2 }),
+        figure({ operation: "events.get", outcome: "upstream-failed", reason: "timed-out" }),
+        figure({ outcome: "refused", reason: "BALLAST_PAUSED" }),
+        figure({ outcome: "unused", requests: 7 }),
+        figure({ requests: 9 }),
+      ]);
+      const since = store.now();
+      const query = { projectId: PROJECT, since, by: "minute", limit: 10 } as const;
+      const told = (await store.usage.unsuccessful(query))
+        .map(({ outcome, reason, requests }) => `${outcome} ${reason} ${String(requests)}`)
+        .toSorted();
+      expect(told).toEqual([
+        "refused BALLAST_PAUSED 1",
+        "upstream-failed server-error 3",
+        "upstream-failed timed-out 3",
+      ]);
+    });
+
     test("a batch that is handed in again is counted once, by whomever", async () => {
       const url = await freshDatabase();
       const store = await openTestStore(url);

@@ -414,7 +414,7 @@ describe("who used it", () => {
     const first = (await ledger.call("take_usage", ["b1"])) as readonly [unknown, string, string[]];
     expect(first[1]).toBe("b1");
     expect(first[2]).toContain(
-      "acme\u001Fballast-worker\u001Finteractive\u001Fevents.list\u001Ffirst\u001Fsucceeded",
+      "acme\u001Fballast-worker\u001Finteractive\u001Fevents.list\u001Ffirst\u001Fsucceeded\u001F",
     );
     await ledger.report(lane(), { kind: "succeeded" });
     const again = (await ledger.call("take_usage", ["b2"])) as readonly [unknown, string, string[]];

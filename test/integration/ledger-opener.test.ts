@@ -148,23 +148,26 @@ test("what was used is collected with who, how and how it ended", async ({ redis
   const broker = createPermitBroker({}, { ledgerOf: () => parts.ledger, clock: systemClock });
   const permit = await broker.acquire(permitAsk(lane({ tenant: "globex" })));
   broker.report(permit, { kind: "succeeded" });
+  const failing = await broker.acquire(permitAsk(lane({ tenant: "globex" })));
+  broker.report(failing, { kind: "upstream-failed" }, "timed-out");
   await broker.close();
   const batch = await collectUsage(parts.ledger);
-  expect(batch?.rows).toEqual([
-    {
-      tenantId: "globex",
-      consumer: "ballast-worker",
-      class: "interactive",
-      operation: "events.list",
-      attempt: "first",
-      outcome: "succeeded",
-      requests: 1,
-    },
+  const alike = {
+    tenantId: "globex",
+    consumer: "ballast-worker",
+    class: "interactive",
+    operation: "events.list",
+    attempt: "first",
+    requests: 1,
+  };
+  expect(batch?.rows.toSorted((a, b) => (a.outcome < b.outcome ? -1 : 1))).toEqual([
+    { ...alike, outcome: "succeeded", reason: "" },
+    { ...alike, outcome: "upstream-failed", reason: "timed-out" },
   ]);
   await batch?.confirm();
   expect(await collectUsage(parts.ledger)).toBeUndefined();
   expect((await readLedgerSnapshot(parts.ledger))?.spenders).toEqual([
-    { tenant: "globex", consumer: "ballast-worker", class: "interactive", requests: 1 },
+    { tenant: "globex", consumer: "ballast-worker", class: "interactive", requests: 2 },
   ]);
   await parts.close();
 });

@@ -46,6 +46,7 @@ function report(known: {
       },
       usage: {
         totals: () => Promise.resolve([]),
+        unsuccessful: () => Promise.resolve([]),
         attempts: () => Promise.resolve({ first: inQuarter, retry: 0 }),
       },
     },

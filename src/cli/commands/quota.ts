@@ -128,6 +128,29 @@ function describe(report: Report, options: ShowOptions, { output }: CommandConte
   const retries = retryShare === undefined ? "none" : `${(retryShare * 100).toFixed(1)} %`;
   const saved = report.retryTokens === undefined ? "" : `  saved ${report.retryTokens.toFixed(0)}`;
   output.data(`retries  ${retries} of the last five minutes' requests${saved}`);
+  describeSpenders(report, options, output);
+}
+
+function describeSpenders(
+  report: Report,
+  options: ShowOptions,
+  output: CommandContext["output"],
+): void {
+  if (report.unsuccessful.length > 0) {
+    output.data(
+      formatTable(
+        ["NOT DONE", "TENANT", "CONSUMER", "CLASS", "OUTCOME", "REASON"],
+        report.unsuccessful.map((one) => [
+          String(one.requests),
+          one.tenantId,
+          one.consumer,
+          one.class,
+          one.outcome,
+          one.reason,
+        ]),
+      ),
+    );
+  }
   if (report.spenders.length === 0) {
     output.say(`Nobody has sent a request in the last ${String(options.hours)} h.`);
     return;
