@@ -70,7 +70,7 @@ export interface CalendarBusy {
 /** Busy times of calendars, merged and one by one. What is in neither list is free in all of them. */
 export interface BusyAnswer extends TimeRange {
   readonly busy: readonly TimeRange[];
-  /** Never overlaps `busy`. Not empty: do not offer these times without asking Google. */
+  /** One list for each reason; never overlaps `busy`. Not empty: do not offer these times without asking Google. */
   readonly unknown: readonly UnknownTime[];
   readonly calendars: readonly CalendarBusy[];
 }
@@ -96,7 +96,7 @@ export type EventsAnswer =
   | {
       readonly kind: "events";
       readonly freshness: Freshness;
-      /** By start, then id. */
+      /** By start. */
       readonly instances: readonly EventInstance[];
       readonly unknown: readonly UnknownTime[];
       /** Compare the generation between pages. */
@@ -107,7 +107,7 @@ export type EventsAnswer =
 /** A question that cannot be answered: says which part of it, and what it should be. */
 export class QuestionRefused extends Error {
   override readonly name = "QuestionRefused";
-  /** Stable: `range-empty`, `range-too-long`, `too-many-calendars`, `bad-time-zone`, `bad-cursor`. */
+  /** Stable: `range-empty`, `range-too-long`, `too-many-calendars`, `answer-too-large`, `bad-time-zone`, `bad-cursor`. */
   readonly code: QuestionProblem;
 
   constructor(code: QuestionProblem, message: string) {
@@ -117,7 +117,12 @@ export class QuestionRefused extends Error {
 }
 
 export type QuestionProblem =
-  "range-empty" | "range-too-long" | "too-many-calendars" | "bad-time-zone" | "bad-cursor";
+  | "range-empty"
+  | "range-too-long"
+  | "too-many-calendars"
+  | "answer-too-large"
+  | "bad-time-zone"
+  | "bad-cursor";
 
 /** Reads of the mirror over ranges of time. Throws {@link QuestionRefused}, and what the store throws. */
 export interface CalendarReader {

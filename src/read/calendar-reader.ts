@@ -5,11 +5,11 @@ import { createRefreshWaiter } from "./await-refresh.ts";
 import { createFactsReader } from "./facts-reader.ts";
 import { createRangeReader } from "./range-reader.ts";
 import { keepBusy, readBusy } from "./read-busy.ts";
-import { keepInstances, readEvents } from "./read-events.ts";
+import { keepTakings, readEvents } from "./read-events.ts";
 import { createTurns } from "./turns.ts";
 
 const BYTES_PER_RANGE = 100;
-const BYTES_PER_INSTANCE = 2_000;
+const BYTES_PER_TAKING = 1_000;
 
 /**
  * Reads of the mirror: events and busy times over ranges, each with how fresh it is.
@@ -42,14 +42,14 @@ export function createCalendarReader(deps: {
     {
       maxEntries: 2_000,
       maxBytes: 64_000_000,
-      keep: keepInstances,
-      bytesOf: (list) => list.length * BYTES_PER_INSTANCE,
+      keep: keepTakings,
+      bytesOf: (list) => list.length * BYTES_PER_TAKING,
     },
     parts,
   );
   return {
     readBusy: (question, signal) =>
-      readBusy(question, { facts, refreshes, clock, ranges: busy }, signal),
+      readBusy(question, { facts, refreshes, clock, turns, ranges: busy }, signal),
     readEvents: (question, signal) =>
       readEvents(question, { facts, refreshes, clock, ranges: instances }, signal),
   };

@@ -10,6 +10,8 @@ import type { ZoneClock } from "./zone-clock.ts";
 /** What one series may cost, and all of a calendar's together. Measured: a step is 0.1 to 0.3 µs. */
 const SERIES_LIMITS = { maxSteps: 50_000, maxMs: 30 };
 const CALENDAR_STEPS = 3_000_000;
+/** More than this is not listed, nor merged: sorting it would hold up the event loop. */
+const MAX_TAKINGS = 50_000;
 /** Of the events behind a reason so many are named. */
 const NAMED = 10;
 
@@ -46,7 +48,7 @@ export async function expandRange(
     /** Events that the question is not about: free ones. */
     readonly isWanted: (event: GoogleEvent) => boolean;
   },
-  deps: { readonly turns: Turns; readonly monotonicMs: () => number },
+  turns: Turns,
 ): Promise<Expansion> {
   const takings: Taking[] = [];
   const unknown = new Map<UnknownReason, string[]>();
@@ -55,13 +57,15 @@ export async function expandRange(
   let isTransient = false;
   for (const event of events) {
     if (!about.isWanted(event)) continue;
-    if (deps.turns.isOver()) await deps.turns.next();
+    if (turns.isOver()) await turns.next();
     const budget = createWorkBudget(
       { ...SERIES_LIMITS, maxSteps: Math.min(SERIES_LIMITS.maxSteps, stepsLeft) },
-      deps.monotonicMs,
+      workedMs,
     );
     try {
-      takings.push(...takingsOf(event, { ...about, replaced, budget }));
+      const found = takingsOf(event, { ...about, replaced, budget });
+      if (takings.length + found.length > MAX_TAKINGS) throw new BudgetSpent("steps");
+      takings.push(...found);
     } catch (error) {
       const reason = reasonOf(error);
       unknown.set(reason, [...(unknown.get(reason) ?? []), event.id].slice(0, NAMED));
@@ -74,6 +78,11 @@ export async function expandRange(
     unknown: [...unknown].map(([reason, eventIds]) => ({ reason, eventIds })),
     isTransient,
   };
+}
+
+function workedMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
 }
 
 function reasonOf(error: unknown): UnknownReason {

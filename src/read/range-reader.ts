@@ -73,7 +73,7 @@ export function createRangeReader<Kept>(
     const expansion = await expandRange(
       events,
       { window: { fromMs: window.from, toMs: window.to }, clock, isWanted: question.isWanted },
-      { turns: deps.turns, monotonicMs: () => deps.clock.monotonicMs() },
+      deps.turns,
     );
     const result = { freshness, kept: options.keep(expansion), unknown: expansion.unknown };
     if (expansion.isTransient) return result;

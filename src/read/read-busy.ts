@@ -4,36 +4,42 @@ import {
   type BusyQuestion,
   type CalendarBusy,
   type TimeRange,
+  type UnknownReason,
+  type UnknownTime,
 } from "../core/calendar-reads.ts";
-import { epochMs, type Clock } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
 import type { CalendarFacts } from "../core/event-store.ts";
 import type { CalendarId } from "../core/ids.ts";
 import type { RefreshWaiter } from "./await-refresh.ts";
 import type { Expansion } from "./expand-range.ts";
 import type { FactsReader } from "./facts-reader.ts";
-import { clipRanges, mergeRanges, withoutRanges } from "./intervals.ts";
+import { clipRanges, mergeLists, mergeSpans, withoutRanges } from "./intervals.ts";
 import { isBusy } from "./is-busy.ts";
 import type { RangeReader } from "./range-reader.ts";
 import { allUnknown, ofTenant, requireAnswerable, whyDistrusted } from "./trust.ts";
+import type { Turns } from "./turns.ts";
 import { untilAborted } from "./until-aborted.ts";
 
 /** As many calendars one question may name. */
 export const MAX_CALENDARS = 500;
 const AT_ONCE = 4;
+/** Of the events behind a reason so many are named. */
+const MAX_NAMED = 10;
+/** More busy times than this, over all calendars, are no answer to anybody. */
+const MAX_TIMES = 1_000_000;
 
 /** The ports and parts that a read goes through. */
 export interface BusyParts {
   readonly facts: FactsReader;
   readonly refreshes: RefreshWaiter;
   readonly ranges: RangeReader<readonly TimeRange[]>;
+  readonly turns: Turns;
   readonly clock: Clock;
 }
 
 /** The busy times of an expansion, which holds nothing that is free. */
 export function keepBusy({ takings }: Expansion): readonly TimeRange[] {
-  return mergeRanges(
-    takings.map(({ startMs, endMs }) => ({ from: epochMs(startMs), to: epochMs(endMs) })),
-  );
+  return mergeSpans(takings);
 }
 
 /** Busy times of many calendars; see `BusyAnswer` for what its lists mean. */
@@ -62,14 +68,41 @@ export async function readBusy(
     if (calendarId === undefined) return;
     const waitedMs = parts.clock.monotonicMs() - startedMs;
     const about = { calendarId, facts: facts[at], waitedMs };
+    if (parts.turns.isOver()) await parts.turns.next();
     calendars[at] = await untilAborted(busyOf(about, question, parts), signal);
     await answerNext(at + AT_ONCE);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, (_, at) => answerNext(at)));
   const { from, to } = question;
-  const busy = mergeRanges(calendars.flatMap((one) => one.busy));
-  const unknown = calendars.flatMap((one) => withoutRanges(one.unknown, busy));
-  return { from, to, busy, unknown, calendars };
+  if (calendars.reduce((sum, one) => sum + one.busy.length, 0) > MAX_TIMES) {
+    const most = String(MAX_TIMES);
+    throw new QuestionRefused(
+      "answer-too-large",
+      `The answer would hold over ${most} times: ask for fewer calendars, or fewer days.`,
+    );
+  }
+  const busy = await mergeLists(
+    calendars.map((one) => one.busy),
+    parts.turns,
+  );
+  return {
+    from,
+    to,
+    busy,
+    unknown: withoutRanges(reasonsOf(calendars, { from, to }), busy),
+    calendars,
+  };
+}
+
+/** Each reason once. Every reason is about the whole range, so what is busy anyway is all it leaves out. */
+function reasonsOf(calendars: readonly CalendarBusy[], range: TimeRange): readonly UnknownTime[] {
+  const eventIds = new Map<UnknownReason, Set<string>>();
+  for (const time of calendars.flatMap((one) => one.unknown)) {
+    const ids = eventIds.get(time.reason) ?? new Set();
+    eventIds.set(time.reason, ids);
+    for (const id of time.eventIds) if (ids.size < MAX_NAMED) ids.add(id);
+  }
+  return [...eventIds].map(([reason, ids]) => allUnknown(range, reason, [...ids]));
 }
 
 async function busyOf(

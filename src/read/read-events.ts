@@ -1,12 +1,7 @@
-import {
-  QuestionRefused,
-  type EventInstance,
-  type EventsAnswer,
-  type EventsQuestion,
-} from "../core/calendar-reads.ts";
+import { QuestionRefused, type EventsAnswer, type EventsQuestion } from "../core/calendar-reads.ts";
 import type { Clock } from "../core/clock.ts";
 import type { RefreshWaiter } from "./await-refresh.ts";
-import type { Expansion } from "./expand-range.ts";
+import type { Expansion, Taking } from "./expand-range.ts";
 import type { FactsReader } from "./facts-reader.ts";
 import { instanceOf } from "./instance-of.ts";
 import type { RangeReader } from "./range-reader.ts";
@@ -20,13 +15,13 @@ const MAX_LIMIT = 2_500;
 export interface EventsParts {
   readonly facts: FactsReader;
   readonly refreshes: RefreshWaiter;
-  readonly ranges: RangeReader<readonly EventInstance[]>;
+  readonly ranges: RangeReader<readonly Taking[]>;
   readonly clock: Clock;
 }
 
-/** Everything of an expansion, by start, then id. */
-export function keepInstances({ takings }: Expansion): readonly EventInstance[] {
-  return takings.map((taking) => instanceOf(taking)).toSorted(byStart);
+/** Everything of an expansion, by start. Written out as instances only page by page. */
+export function keepTakings({ takings }: Expansion): readonly Taking[] {
+  return takings.toSorted(byStart);
 }
 
 /** What takes place in a range of one calendar, one page of it. */
@@ -62,12 +57,12 @@ export async function readEvents(
   const unknown = result.unknown.map(({ reason, eventIds }) => allUnknown(range, reason, eventIds));
   const window = { fromMs: range.from, toMs: range.to };
   const all = (result.kept ?? []).filter((one) => touches(one, window) && isAfter(one, after));
-  const instances = all.slice(0, Math.min(Math.max(question.limit, 1), MAX_LIMIT));
-  const last = all.length > instances.length ? instances.at(-1) : undefined;
+  const page = all.slice(0, Math.min(Math.max(question.limit, 1), MAX_LIMIT));
+  const last = all.length > page.length ? page.at(-1) : undefined;
   return {
     kind: "events",
     freshness,
-    instances,
+    instances: page.map((taking) => instanceOf(taking)),
     unknown: why === undefined ? unknown : [allUnknown(range, why), ...unknown],
     next: last === undefined ? undefined : `${String(last.startMs)}:${last.event.id}`,
   };
@@ -89,13 +84,14 @@ function readCursor(text: string): Cursor {
   return { startMs: Number(startMs), id };
 }
 
-function isAfter(instance: EventInstance, cursor: Cursor | undefined): boolean {
+function isAfter(taking: Taking, cursor: Cursor | undefined): boolean {
   if (cursor === undefined) return true;
-  if (instance.startMs !== cursor.startMs) return instance.startMs > cursor.startMs;
-  return instance.event.id > cursor.id;
+  if (taking.startMs !== cursor.startMs) return taking.startMs > cursor.startMs;
+  return taking.event.id > cursor.id;
 }
 
-function byStart(left: EventInstance, right: EventInstance): number {
+// A series takes place once at a time: its start and its id name an occurrence.
+function byStart(left: Taking, right: Taking): number {
   if (left.startMs !== right.startMs) return left.startMs - right.startMs;
   return left.event.id < right.event.id ? -1 : Number(left.event.id > right.event.id);
 }

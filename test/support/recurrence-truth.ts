@@ -100,8 +100,9 @@ const NARROWING: Readonly<Record<string, readonly ((random: Random) => string)[]
     () => "",
     ({ some }) => `;BYMONTH=${some(MONTHS, 4).join(",")}`,
     ({ pick }) => `;BYMONTH=${pick(MONTHS)};BYDAY=${pick([1, 2, 3, -1])}${pick(WEEKDAYS)}`,
+    // Not from the month's end: ical.js takes the length of another month (read-third-calculation.test.ts).
     ({ some }) =>
-      `;BYMONTH=${some(MONTHS, 3).join(",")};BYMONTHDAY=${some(MONTH_DAYS, 3).join(",")}`,
+      `;BYMONTH=${some(MONTHS, 3).join(",")};BYMONTHDAY=${some(MONTH_DAYS.slice(0, 31), 3).join(",")}`,
   ],
 };
 
@@ -320,7 +321,7 @@ export async function readerSays(one: TruthCase): Promise<readonly string[]> {
       clock,
       isWanted: ({ status }) => status !== "cancelled",
     },
-    { turns: createTurns(monotonicMs), monotonicMs },
+    createTurns(monotonicMs),
   );
   const unknown = expansion.unknown.map(
     ({ reason, eventIds }) => `${reason} ${eventIds.join(" ")}`,

@@ -29,7 +29,7 @@ async function expand(events: readonly GoogleEvent[], looking: Looking = {}): Pr
       clock,
       isWanted: ({ status }) => status !== "cancelled",
     },
-    { turns: createTurns(monotonicMs), monotonicMs },
+    createTurns(monotonicMs),
   );
 }
 
