@@ -101,6 +101,16 @@ const FAULTS: readonly Fault[] = [
       await sleep(2 * spanMs);
     },
   },
+  {
+    name: "clocks of half the processes ±90 s, to and fro",
+    run: async (fleet, { senders, spanMs }) => {
+      for (const [index, { child }] of fleet.senders.slice(0, senders / 2).entries()) {
+        child.kill("SIGKILL");
+        fleet.start({ clockStepMs: index % 2 === 0 ? 90_000 : -90_000 });
+      }
+      await sleep(2.5 * spanMs);
+    },
+  },
   ...[2_000, -2_000, 90_000, -90_000].map((offsetMs): Fault => ({
     name: `Redis's clock ${offsetMs > 0 ? "+" : ""}${offsetMs / 1_000} s`,
     run: async (fleet, { spanMs }) => {

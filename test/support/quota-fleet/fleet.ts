@@ -13,6 +13,8 @@ export interface SenderOrders {
   readonly sendDelayMs: number;
   /** False: the negative control. */
   readonly isUseByKept: boolean;
+  /** The process' wall clock steps by this, to and fro, every two seconds. */
+  readonly clockStepMs?: number;
 }
 
 /** What a sender did. */

@@ -4,18 +4,32 @@
  */
 import { createConnection } from "node:net";
 import { Redis } from "ioredis";
-import { systemClock } from "../../../src/core/clock.ts";
+import { epochMs, systemClock, type Clock } from "../../../src/core/clock.ts";
 import { createLedger } from "../../../src/quota/ledger.ts";
 import { createPermitBroker } from "../../../src/quota/permit-broker.ts";
 import { lane, permitAsk, steppableScript, TEST_PROJECT } from "../ledger-parts.ts";
 import type { SenderOrders, SenderFigures } from "./fleet.ts";
 
+const STEP_EVERY_MS = 2_000;
+
+/** A wall clock that somebody sets forward and back; time that is measured goes on as it does. */
+function steppingClock(stepMs: number): Clock {
+  return {
+    ...systemClock,
+    now: () => {
+      const isStepped = Math.floor(systemClock.monotonicMs() / STEP_EVERY_MS) % 2 === 1;
+      return epochMs(systemClock.now() + (isStepped ? stepMs : 0));
+    },
+  };
+}
+
 process.once("message", (orders: SenderOrders) => {
+  const clock = steppingClock(orders.clockStepMs ?? 0);
   const redis = new Redis({ ...orders.connection, lazyConnect: true });
   const counting = { evaluations: 0 };
   const inner = createLedger(
     { projectId: TEST_PROJECT, script: steppableScript() },
-    { redis, clock: systemClock },
+    { redis, clock },
   );
   const ledger = {
     ...inner,
@@ -24,7 +38,7 @@ process.once("message", (orders: SenderOrders) => {
       return inner.ask(request);
     },
   };
-  const broker = createPermitBroker({}, { ledgerOf: () => ledger, clock: systemClock });
+  const broker = createPermitBroker({}, { ledgerOf: () => ledger, clock });
   const socket = createConnection({ host: "127.0.0.1", port: orders.port, noDelay: true });
   socket.on("error", () => undefined);
   const figures: SenderFigures = { sent: 0, late: 0, refused: 0, evaluations: 0 };
