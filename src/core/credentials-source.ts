@@ -17,6 +17,8 @@ export interface AccountCredentials {
   readonly projectId: ProjectId;
   readonly tenantId: TenantId;
   readonly quotaUser: QuotaUser;
+  /** The account as the budget knows it (`budgetAccount`); undefined: it is asked for under that name already. */
+  readonly budgetAccount?: AccountId | undefined;
   readonly grant: Grant;
 }
 

@@ -32,6 +32,12 @@ export const projectId = (value: string): ProjectId => as(value);
 export const tenantId = (value: string): TenantId => as(value);
 export const accountName = (value: string): AccountName => as(value);
 export const accountId = (value: string): AccountId => as(value);
+/**
+ * An account as the budget knows it, the same for whoever sends: guarded clients have no ids of ours, and a pause,
+ * a park or a limit of writes that held one of two names would not hold the account.
+ */
+export const budgetAccount = (tenant: TenantId, name: AccountName): AccountId =>
+  as(`${tenant}/${name}`);
 export const calendarId = (value: string): CalendarId => as(value);
 export const googleCalendarId = (value: string): GoogleCalendarId => as(value);
 export const quotaUser = (value: string): QuotaUser => as(value);

@@ -134,11 +134,13 @@ function createRefresh(
     : refreshAlone(deps.clock);
 
   async function ask(
-    { grant, ...payer }: AccountCredentials,
+    { grant, budgetAccount, ...payer }: AccountCredentials,
     accountId: AccountId,
     call: CallOptions,
   ): Promise<Omit<SharedToken, "expiresAt">> {
-    const attribution = { ...payer, accountId, consumer: call.consumer, class: call.class };
+    const account = budgetAccount ?? accountId;
+    const { consumer, class: requestClass } = call;
+    const attribution = { ...payer, accountId: account, consumer, class: requestClass };
     const { accessToken, lifetimeMs, newRefreshToken } = await deps.guard.call(
       { ...call, attribution, operation: "oauth.token" },
       () =>

@@ -48,7 +48,8 @@ export function createGoogleCall({ guard, tokens, clock }: GoogleCallDeps): Goog
 
     const send = (access: AccountAccess, call: CallOptions): Promise<ReturnType<typeof read>> => {
       const { projectId, tenantId, quotaUser } = access;
-      const payer = { projectId, tenantId, accountId, quotaUser };
+      const account = access.budgetAccount ?? accountId;
+      const payer = { projectId, tenantId, accountId: account, quotaUser };
       const attribution = { ...payer, consumer: call.consumer, class: call.class };
       const auth = credentialsOf(access);
       return guard.call({ ...call, ...timeLeft(), attribution, operation }, async (signal) => {

@@ -84,7 +84,7 @@ export interface LedgerSettings extends Scalars {
   readonly tenants: Readonly<Record<string, z.output<typeof tenantSchema>>>;
   /** `*` stands for every consumer that is not named. */
   readonly consumers: Readonly<Record<string, z.output<typeof consumerSchema>>>;
-  /** By target: `project`, `class:C`, `operation:O`, `consumer:C`, `tenant:T`, `account:A`. */
+  /** By target: `project`, `class:C`, `operation:O`, `consumer:C`, `tenant:T`, `account:TENANT/NAME`. */
   readonly pauses: Readonly<Record<string, z.output<typeof pauseSchema>>>;
 }
 

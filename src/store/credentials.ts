@@ -1,5 +1,6 @@
 import type { AccountStore } from "../core/account-store.ts";
 import type { CredentialsSource } from "../core/credentials-source.ts";
+import { budgetAccount } from "../core/ids.ts";
 
 /** Opens an account's credentials for whoever needs an access token; of an account that is not connected, none. */
 export function createCredentialsSource(
@@ -13,11 +14,12 @@ export function createCredentialsSource(
       if (!isUsable) return undefined;
       const refreshToken = await accounts.readRefreshToken(accountId);
       if (refreshToken === undefined) return undefined;
-      const { projectId, tenantId, quotaUser } = account;
+      const { projectId, tenantId, quotaUser, name } = account;
       return {
         projectId,
         tenantId,
         quotaUser,
+        budgetAccount: budgetAccount(tenantId, name),
         grant: { kind: "refresh-token", refreshToken },
       };
     },

@@ -10,7 +10,7 @@ import { OAuth2Client } from "google-auth-library";
 import type { Clock } from "../../../src/core/clock.ts";
 import { CallFailed } from "../../../src/core/failure.ts";
 import { FAILURE_POLICY } from "../../../src/core/failure-policy.ts";
-import { accountId, quotaUser, tenantId } from "../../../src/core/ids.ts";
+import { accountName, budgetAccount, quotaUser, tenantId } from "../../../src/core/ids.ts";
 import { BudgetSpent, LedgerUnavailable, Unattributed } from "../../../src/core/refusal.ts";
 import type { Attribution, CallOptions, Guard, RequestClass } from "../../../src/core/request.ts";
 import { createGoogleCall } from "../../../src/google/google-call.ts";
@@ -63,7 +63,7 @@ export function openAccount(options: GuardedAccountOptions, deps: GuardedAccount
   const attribution = {
     ...deps.identity,
     tenantId: tenantId(options.tenant),
-    accountId: accountId(`${options.tenant}/${options.account}`),
+    accountId: budgetAccount(tenantId(options.tenant), accountName(options.account)),
     quotaUser: quotaUser(options.quotaUser),
   };
   const tokens = createAccountTokens(options, attribution, deps);
