@@ -12,6 +12,7 @@ import { epochMs, type Clock } from "../core/clock.ts";
 import type { EpochRecord, LedgerRecord } from "../core/ledger-record.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
 import { DAY_TIME_ZONE, dayTurns } from "./day-turns.ts";
+import { dayToOpenWith, type DayRead } from "./day-after-loss.ts";
 import { createDoze, type Doze } from "./doze.ts";
 import type { Ledger } from "./ledger.ts";
 import { parsePlainReply, type ObserveReply } from "./ledger-reply.ts";
@@ -68,6 +69,7 @@ interface Watch extends LedgerOpenerDeps {
     | { readonly settings: LedgerSettings; readonly version: string; readonly readAtMs: number }
     | undefined;
   daySavedAtMs: number;
+  dayRead: DayRead | undefined;
   problems: string;
   waiters: Set<() => void>;
   isClosed: boolean;
@@ -84,6 +86,7 @@ export function createLedgerOpener(deps: LedgerOpenerDeps): LedgerOpener {
     notOpenSince: undefined,
     current: undefined,
     daySavedAtMs: Number.NEGATIVE_INFINITY,
+    dayRead: undefined,
     problems: "",
     waiters: new Set(),
     isClosed: false,
@@ -153,6 +156,7 @@ async function lookSafely(watch: Watch): Promise<void> {
 
 async function look(watch: Watch): Promise<void> {
   const last = (await watch.record.readEpoch(watch.ledger.projectId)) ?? NO_EPOCH;
+  const askedAtMs = watch.clock.monotonicMs();
   const seen = await watch.ledger.observe(last.number);
   const { status } = seen.header;
   watch.isSomeoneSettling = seen.terms?.isSomeoneSettling === true;
@@ -168,7 +172,10 @@ async function look(watch: Watch): Promise<void> {
   setOpen(watch, true);
   const { version } = await readSettings(watch, seen.header.nowMs);
   if (seen.settingsVersion !== version) await configure(watch, seen.header.nowMs);
-  if (watch.clock.monotonicMs() - watch.daySavedAtMs >= DAY_EVERY_MS) await saveDay(watch, seen);
+  if (watch.clock.monotonicMs() - watch.daySavedAtMs >= DAY_EVERY_MS) {
+    await saveDay(watch, seen);
+    watch.dayRead = { ofEpoch: seen.header.epochNumber, beforeMs: askedAtMs };
+  }
 }
 
 function setOpen(watch: Watch, isOpen: boolean): void {
@@ -205,12 +212,13 @@ function isIntact({ closed, epoch }: EpochRecord, { header }: ObserveReply): boo
 
 async function openIfAllowed(watch: Watch, last: EpochRecord, seen: ObserveReply): Promise<void> {
   const { ledger, record, clock } = watch;
+  const seenAtMs = clock.monotonicMs();
   const { args } = await readSettings(watch, seen.header.nowMs);
   const rule = ruleToOpen(watch, last, seen);
   if (rule === undefined) return;
   const number = Math.max(last.number, seen.header.epochNumber) + 1;
   const epoch = randomUUID();
-  const day = await dayToOpenWith(watch, { rule, last, seen });
+  const day = await dayToOpenWith(watch, { rule, last, seen, seenAtMs });
   const begun = await record.beginEpoch(ledger.projectId, {
     after: last.number,
     number,
@@ -235,39 +243,6 @@ async function openIfAllowed(watch: Watch, last: EpochRecord, seen: ObserveReply
   watch.notOpenSince = undefined;
   watch.daySavedAtMs = Number.NEGATIVE_INFINITY;
   await look(watch);
-}
-
-/** The day's count as written, and the most that can have been granted since then. */
-async function dayToOpenWith(
-  watch: Watch,
-  {
-    rule,
-    last,
-    seen,
-  }: {
-    readonly rule: OpeningRule;
-    readonly last: EpochRecord;
-    readonly seen: ObserveReply;
-  },
-): Promise<readonly string[]> {
-  const ledgerNowMs = seen.header.nowMs;
-  const { startedAt, turns } = dayTurns(ledgerNowMs, { timeZone: DAY_TIME_ZONE, count: 1 });
-  const endsAt = turns[0] ?? startedAt + 86_400_000;
-  const saved = await watch.record.readDay(watch.ledger.projectId);
-  const written = saved !== undefined && saved.dayStartedAt === startedAt ? saved.count : 0;
-  const remembered = seen.day.startedAt === startedAt ? seen.day.count : 0;
-  let hidden = 0;
-  if (rule === "reseeded" || rule === "waited") {
-    hidden = mostHidden(watch, Math.abs(ledgerNowMs - (saved?.ledgerAt ?? last.openedAt)));
-  }
-  return [String(startedAt), String(endsAt), String(Math.max(written, remembered) + hidden)];
-}
-
-function mostHidden(watch: Watch, sinceWrittenMs: number): number {
-  const settings = watch.current?.settings;
-  if (settings === undefined) return 0;
-  const grantedForMs = Math.min(sinceWrittenMs, settings.unattendedMs + settings.windowMs);
-  return settings.projectPerMinute * Math.max(1, Math.ceil(grantedForMs / ledgerSpanMs(settings)));
 }
 
 async function readSettings(

@@ -1178,13 +1178,25 @@ local function plant(seeds)
   end
 end
 
+-- Requests to the calendar that survivors were granted since then. Ages only err to the younger side: never too few.
+local function told_after(seeds, since)
+  local requests = 0
+  for _, seed in pairs(seeds) do
+    for _, grant in ipairs(seed.grants) do
+      if grant.upstream == "calendar" and grant.at >= since then requests = requests + grant.count end
+    end
+  end
+  return requests
+end
+
 -- Modes: `first` no epoch ever opened; `clean` the last one closed long enough ago; `intact` it closed cleanly and
 -- this memory is complete up to then; `reseeded` everyone on the survivors' rosters has re-seeded; `waited` W+J+D
 -- have passed since nothing was granted any more.
 function operations.open()
   local mode, epoch_number, epoch = next_argument(), next_number(), next_argument()
   local last_epoch_number, closed_epoch, closed_sequence = next_number(), next_argument(), next_number()
-  local day_started_at, day_ends_at, day_count = next_argument(), next_argument(), next_argument()
+  local day_started_at, day_ends_at, day_count = next_argument(), next_argument(), next_number()
+  local day_hidden, told_since = next_number(), next_number()
   local status = standing()
   if status == "open" or status == "other-format" then return { header(status), "not-needed" } end
   if number_of("epochNumber", 0) >= epoch_number then return { header(status), "older" } end
@@ -1218,7 +1230,8 @@ function operations.open()
   remember("settingsVersion", version)
   remember("dayStartedAt", day_started_at)
   remember("dayEndsAt", day_ends_at)
-  remember("dayCount", day_count)
+  if mode == "reseeded" and told_since >= 0 then day_hidden = math.min(day_hidden, told_after(seeds, told_since)) end
+  remember("dayCount", whole(day_count + day_hidden))
   remember("retryTokens", "0")
   remember("retryAt", whole(now))
   remember("lastMs", whole(now))

@@ -83,9 +83,36 @@ test("I9: after a crash and a lost Redis it opens after W+J+D, and the day keeps
   expect(rulesOf(second)).toEqual(["waited"]);
   expect(systemClock.monotonicMs() - startedAtMs).toBeGreaterThan(1_000);
   const after = await readLedgerSnapshot(second.ledger);
-  // What those seconds may have hidden is counted as spent.
-  expect(after?.day.used).toBeGreaterThanOrEqual(1_234 + 50);
+  // What those seconds may have hidden is counted as spent: one limit, not one more for the wait itself.
+  expect(after?.day.used).toBe(1_234 + 50);
   await second.close();
+});
+
+test("I1: when all who were granted live, a loss costs the day what was granted since it was written, no more", async ({
+  redisConnection,
+  redis,
+}) => {
+  const parts = await openLedger(redisConnection);
+  const guarded = parts.join();
+  const broker = createPermitBroker({}, { ledgerOf: () => guarded, clock: systemClock });
+  const spend = async (count: number): Promise<void> => {
+    for (let sent = 0; sent < count; sent += 1) await broker.acquire(permitAsk(lane()));
+  };
+  await spend(11);
+  await expect
+    .poll(async () => (await parts.record.readDay(TEST_PROJECT))?.count, { timeout: 8_000 })
+    .toBe(11);
+  // Older than the tolerance: counted again they would be counted twice.
+  await sleep(400);
+  await spend(5);
+  await redis.flushdb();
+  await expect.poll(() => rulesOf(parts), { timeout: 5_000 }).toEqual(["first", "reseeded"]);
+  const used = (await readLedgerSnapshot(parts.ledger))?.day.used;
+  // Never less than what was sent; and not the whole limit of 100 that a minute could have held.
+  expect(used).toBeGreaterThanOrEqual(16);
+  expect(used).toBeLessThanOrEqual(16 + 11);
+  await broker.close();
+  await parts.close();
 });
 
 test("a process without a database opens nothing and says that the ledger is unavailable", async ({

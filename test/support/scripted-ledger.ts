@@ -92,6 +92,7 @@ export async function openScriptedLedger(
         String(SCRIPT_START_MS - day.startedMsAgo),
         String(SCRIPT_START_MS + day.endsInMs),
         String(day.count),
+        ["0", "-1"],
         encode(settings),
       ),
       { asker: "opener", known: NO_EPOCH },
