@@ -68,18 +68,28 @@ export function readStorm(
   };
 }
 
-/** Over so many seconds goodput must hold before it counts as recovered. */
-export const RECOVERED_OVER_SECONDS = 5;
+/** A backlog that bursts through is no recovery: goodput must hold for so long, and never sink for so long. */
+const STEADY_SECONDS = 30;
+const SINKING_SECONDS = 10;
 
-/** Seconds from the trouble's end until goodput is 95 % of what is offered, held for five seconds; undefined: not in the run. */
+/**
+ * Seconds from the trouble's end until goodput is 95 % of what is offered for the half minute that follows, and in
+ * no ten seconds of it below half; undefined: not in the run.
+ */
 export function secondsToRecover(
   seconds: readonly StormSecond[],
   { endsAt, offeredPerSecond }: { readonly endsAt: number; readonly offeredPerSecond: number },
 ): number | undefined {
-  const needed = 0.95 * offeredPerSecond * RECOVERED_OVER_SECONDS;
-  for (let at = endsAt; at + RECOVERED_OVER_SECONDS <= seconds.length; at += 1) {
-    const span = seconds.slice(at, at + RECOVERED_OVER_SECONDS);
-    if (span.reduce((sum, { ok }) => sum + ok, 0) >= needed) return at - endsAt;
+  const okWithin = (from: number, length: number): number =>
+    seconds.slice(from, from + length).reduce((sum, { ok }) => sum + ok, 0);
+  for (let at = endsAt; at + STEADY_SECONDS <= seconds.length; at += 1) {
+    const spans = Array.from({ length: STEADY_SECONDS - SINKING_SECONDS + 1 }, (_, index) =>
+      okWithin(at + index, SINKING_SECONDS),
+    );
+    const isSteady = spans.every((ok) => ok >= 0.5 * offeredPerSecond * SINKING_SECONDS);
+    if (isSteady && okWithin(at, STEADY_SECONDS) >= 0.95 * offeredPerSecond * STEADY_SECONDS) {
+      return at - endsAt;
+    }
   }
   return undefined;
 }

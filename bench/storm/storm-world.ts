@@ -28,6 +28,12 @@ export interface StormWorkerOrders {
   readonly experiment: StormExperiment;
 }
 
+/** What a worker saw of the breaker, by the system's clock. */
+export interface BreakerSeen {
+  readonly openedAtMs: readonly number[];
+  readonly probedAtMs: readonly number[];
+}
+
 /** Real workers with claimer and queue on one database and one Redis, in processes of their own. */
 export interface StormWorld {
   readonly store: Store;
@@ -35,9 +41,11 @@ export interface StormWorld {
   readonly redisPath: string;
   /** Ask for a calendar's refresh, as a notification, a person or a backfill would. */
   readonly ask: (calendar: CalendarRow, requestClass: RequestClass) => Promise<void>;
-  startWorker(): Promise<ChildProcess>;
+  startWorker(): Promise<void>;
+  /** SIGKILL to the worker that was started last; resolves when it is gone. */
+  killWorker(): Promise<void>;
   /** Let every worker end its work and write down what it has counted. */
-  drain(): Promise<void>;
+  drain(): Promise<readonly BreakerSeen[]>;
   close(): Promise<void>;
 }
 
@@ -69,7 +77,7 @@ export async function openStormWorld(options: StormWorldOptions): Promise<StormW
     { migrateWhenEmpty: true },
   );
   const children: ChildProcess[] = [];
-  const startWorker = async (): Promise<ChildProcess> => {
+  const startWorker = async (): Promise<void> => {
     const child = fork(join(import.meta.dirname, "worker.ts"), { stdio: "inherit" });
     children.push(child);
     const orders: StormWorkerOrders = {
@@ -79,11 +87,16 @@ export async function openStormWorld(options: StormWorldOptions): Promise<StormW
     };
     child.send(orders);
     await Promise.race([once(child, "message"), failWhenItEnds(child)]);
-    return child;
   };
-  const drain = async (): Promise<void> => {
-    await Promise.all(children.splice(0).map(drainOne));
+  const killWorker = async (): Promise<void> => {
+    const child = children.pop();
+    if (child === undefined) return;
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
   };
+  const drain = (): Promise<readonly BreakerSeen[]> =>
+    Promise.all(children.splice(0).map(drainOne));
   const close = async (): Promise<void> => {
     for (const child of children) child.kill("SIGKILL");
     await store.close();
@@ -99,6 +112,7 @@ export async function openStormWorld(options: StormWorldOptions): Promise<StormW
       calendars,
       redisPath: redis.socketPath,
       startWorker,
+      killWorker,
       drain,
       close,
       ask: async ({ id }, requestClass) => {
@@ -131,16 +145,19 @@ function environmentOf(
   };
 }
 
+/** Of no interest once the worker runs: nobody listens any more, and a race swallows its loser. */
 async function failWhenItEnds(child: ChildProcess): Promise<never> {
   const [code] = (await once(child, "exit")) as [number | null];
   throw new Error(`A worker ended with code ${String(code)}`);
 }
 
-async function drainOne(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+async function drainOne(child: ChildProcess): Promise<BreakerSeen> {
   const ended = once(child, "exit");
+  const told = once(child, "message") as Promise<[BreakerSeen]>;
   child.send("stop");
+  const [seen] = await told;
   await ended;
+  return seen;
 }
 
 async function connectAll(store: Store, simulator: Simulator): Promise<readonly CalendarRow[]> {
@@ -175,7 +192,7 @@ async function setLimits(store: Store, { limit, windowMs }: StormWorldOptions): 
   const values = {
     projectPerMinute: limit,
     userPerMinute: limit,
-    ...(isShort ? { useWithinMs: 200, transitMs: 100 } : {}),
+    ...(isShort ? { useWithinMs: 200, transitMs: 100, breakerFirstMs: 1_000 } : {}),
   };
   for (const [name, value] of Object.entries(values)) {
     const by = { actor: "bench", reason: "the storm's limits", now: systemClock.now() };

@@ -4,7 +4,7 @@ import { loadConfig } from "../../src/config/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { createLogger } from "../../src/observability/logger.ts";
 import type { PermitBroker } from "../../src/quota/permit.ts";
-import type { StormExperiment, StormWorkerOrders } from "./storm-world.ts";
+import type { BreakerSeen, StormExperiment, StormWorkerOrders } from "./storm-world.ts";
 
 /** Short enough that what a killed worker held is taken over within the run. */
 const TIMING = { leaseMs: 6_000, pageDeadlineMs: 5_000, queuedForMs: 5_000, jobLockMs: 3_000 };
@@ -27,14 +27,19 @@ async function run(orders: StormWorkerOrders): Promise<void> {
       },
     },
   );
+  const seen: Record<keyof BreakerSeen, number[]> = { openedAtMs: [], probedAtMs: [] };
   const app = await startApp(
     config,
     { role: "worker", redis: orders.redis, timing: TIMING },
-    { clock: systemClock, logger, wrapBroker: (broker) => wrap(broker, orders.experiment) },
+    {
+      clock: systemClock,
+      logger,
+      wrapBroker: (broker) => watch(wrap(broker, orders.experiment), seen),
+    },
   );
   process.once("message", () => {
     app.drain().then(
-      () => process.disconnect(),
+      () => process.send?.(seen, () => process.disconnect()),
       () => process.exit(1),
     );
   });
@@ -49,5 +54,21 @@ function wrap(broker: PermitBroker, experiment: StormExperiment): PermitBroker {
     ...(experiment.isEveryTryFirst
       ? { acquire: (ask) => broker.acquire({ ...ask, attempt: "first" }) }
       : {}),
+  };
+}
+
+/** Notes when this process opened the breaker, and each probe that it was granted. */
+function watch(broker: PermitBroker, seen: Record<keyof BreakerSeen, number[]>): PermitBroker {
+  return {
+    ...broker,
+    openBreaker: async (projectId, upstream) => {
+      await broker.openBreaker(projectId, upstream);
+      seen.openedAtMs.push(Date.now());
+    },
+    acquire: async (ask) => {
+      const permit = await broker.acquire(ask);
+      if (permit.isProbe) seen.probedAtMs.push(Date.now());
+      return permit;
+    },
   };
 }

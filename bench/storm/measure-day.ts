@@ -1,0 +1,108 @@
+import { Redis } from "ioredis";
+import { systemClock } from "../../src/core/clock.ts";
+import type { LedgerRecord } from "../../src/core/ledger-record.ts";
+import { REQUEST_CLASSES, type RequestClass } from "../../src/core/request.ts";
+import { startPrivateRedis } from "../../src/embedded/redis-server.ts";
+import { createPermitBroker } from "../../src/quota/permit-broker.ts";
+import { lane, openLedger, permitAsk } from "../../test/support/ledger-parts.ts";
+import { createMemoryLedgerRecord } from "../../test/support/memory-ledger-record.ts";
+import { obtainFleetRedis } from "../../test/support/quota-fleet/run-fleet.ts";
+import type { BenchOptions, NumberRow } from "../number-row.ts";
+import { pause } from "./guard-world.ts";
+
+const DAY_LIMIT = 300;
+const WINDOW_MS = 2_000;
+
+/** Number 15: all classes ask for as much as they can get of a small day, while Redis is emptied again and again. */
+export async function measureDay(options: BenchOptions): Promise<readonly NumberRow[]> {
+  const flushes = options.isShort ? 1 : 3;
+  const kept = await spendDay(createMemoryLedgerRecord(), { flushes, everyMs: 1_000 });
+  const forgetful = createMemoryLedgerRecord();
+  const control = await spendDay(
+    { ...forgetful, readDay: () => Promise.resolve(undefined) },
+    { flushes, everyMs: 1_000 },
+  );
+  const base = {
+    number: "15",
+    measure: `sent of a day of ${String(DAY_LIMIT)}, FLUSHALL included`,
+    goal: `≤ ${String(DAY_LIMIT)}`,
+  };
+  const { byClass } = kept;
+  return [
+    {
+      ...base,
+      stack: "ballast",
+      measured: `${String(kept.sent)} sent, ${String(flushes)} flushes; ${REQUEST_CLASSES.map((name) => `${name} ${String(byClass[name])}`).join(", ")}`,
+      figures: { sent: kept.sent, flushes, ...byClass },
+      isMet:
+        kept.sent <= DAY_LIMIT &&
+        kept.sent > 0 &&
+        byClass.interactive >= byClass.poll &&
+        byClass.poll >= byClass.backfill,
+    },
+    {
+      ...base,
+      stack: "control: the database does not know the day",
+      measured: `${String(control.sent)} sent`,
+      figures: { sent: control.sent },
+      isMet: control.sent >= 1.25 * DAY_LIMIT,
+    },
+  ];
+}
+
+async function spendDay(
+  record: LedgerRecord,
+  { flushes, everyMs }: { readonly flushes: number; readonly everyMs: number },
+): Promise<{ readonly sent: number; readonly byClass: Record<RequestClass, number> }> {
+  const redis = await startPrivateRedis(
+    { program: await obtainFleetRedis(), persistent: false },
+    { clock: systemClock },
+  );
+  const admin = new Redis({ path: redis.socketPath });
+  const parts = await openLedger(
+    { path: redis.socketPath },
+    {
+      record,
+      settings: {
+        windowMs: WINDOW_MS,
+        projectPerMinute: 400,
+        userPerMinute: 400,
+        perDay: DAY_LIMIT,
+      },
+    },
+  );
+  const ledger = parts.join();
+  const broker = createPermitBroker({}, { ledgerOf: () => ledger, clock: systemClock });
+  const byClass = { interactive: 0, push: 0, poll: 0, backfill: 0 };
+  const stopping = new AbortController();
+  const spend = async (requestClass: RequestClass): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      try {
+        const of = lane({ class: requestClass });
+        const permit = await broker.acquire(permitAsk(of, { maxWaitMs: 200 }));
+        byClass[requestClass] += 1;
+        broker.report(permit, { kind: "succeeded" });
+        await pause(10);
+      } catch {
+        // Refused: by the day, or by a ledger that is not open yet; both are asked again.
+        await pause(50);
+      }
+    }
+  };
+  const spending = REQUEST_CLASSES.map(spend);
+  for (let flush = 0; flush < flushes; flush += 1) {
+    await pause(everyMs);
+    await admin.flushall();
+    // Long enough to open again by any rule.
+    await pause(WINDOW_MS + 1_500);
+  }
+  await pause(2_000);
+  stopping.abort();
+  await Promise.all(spending);
+  await broker.close();
+  await parts.close();
+  admin.disconnect();
+  await redis.stop();
+  const sent = Object.values(byClass).reduce((sum, count) => sum + count, 0);
+  return { sent, byClass };
+}
