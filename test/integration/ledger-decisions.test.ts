@@ -429,3 +429,21 @@ describe("who used it", () => {
     expect(await redis.hlen("{ballast-test}:ledger:usage")).toBeLessThanOrEqual(2_001);
   });
 });
+
+for (const upstream of ["oauth-token", "calendar"] as const) {
+  test(`I8: throttling at ${upstream} slows that upstream and not the other`, async ({ redis }) => {
+    const ledger = await openScriptedLedger(redis, {});
+    const token = lane({ upstream: "oauth-token", operation: "oauth.token" });
+    const [slowed, other] = upstream === "calendar" ? [lane(), token] : [token, lane()];
+    const throttled = { kind: "throttled", scope: "project", retryAfterMs: 5_000 } as const;
+    await ledger.report(slowed, throttled);
+    const answers = await ledger.ask([
+      [slowed, 1],
+      [other, 1],
+    ]);
+    expect(answers).toMatchObject([
+      { granted: 0, refusal: { limit: "throttled" } },
+      { granted: 1, refusal: undefined },
+    ]);
+  });
+}
