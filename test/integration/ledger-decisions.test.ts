@@ -435,8 +435,8 @@ for (const upstream of ["oauth-token", "calendar"] as const) {
     const ledger = await openScriptedLedger(redis, {});
     const token = lane({ upstream: "oauth-token", operation: "oauth.token" });
     const [slowed, other] = upstream === "calendar" ? [lane(), token] : [token, lane()];
-    const throttled = { kind: "throttled", scope: "project", retryAfterMs: 5_000 } as const;
-    await ledger.report(slowed, throttled);
+    const outcome = { kind: "throttled", scope: "project", retryAfterMs: 5_000 } as const;
+    await ledger.report(slowed, outcome);
     const answers = await ledger.ask([
       [slowed, 1],
       [other, 1],
