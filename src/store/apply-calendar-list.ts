@@ -5,6 +5,7 @@ import type { Mirror } from "./busy-mirror.ts";
 import { rankOfClass, type StoredCalendar } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { newId } from "./new-id.ts";
+import { noteChanges, type NotedChange } from "./note-changes.ts";
 import { toStoredText, toStoredTextOrNull } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
 
@@ -42,7 +43,7 @@ export async function applyCalendarList(
     .where("account_id", "=", account.id)
     .execute();
   const byGoogleId = new Map(known.map((row) => [row.google_id, row]));
-  const listing: Listing = { ...place, account, result, byGoogleId };
+  const listing: Listing = { ...place, account, result, byGoogleId, noted: [] };
   const changes = { added: 0, changed: 0, lost: 0, returned: 0 };
   // The last entry of an id wins, as on a list read page by page.
   const entries = new Map(result.entries.map((entry) => [toStoredText(entry.googleId), entry]));
@@ -53,6 +54,7 @@ export async function applyCalendarList(
   const absent = await markAbsent(listing, new Set(entries.keys()));
   changes.lost += absent.lost;
   await moveListMarks(listing, absent.suspected > 0);
+  await noteChanges(database, trx, listing.noted);
   return { kind: "applied", changes };
 }
 
@@ -60,6 +62,24 @@ interface Listing extends ListPlace {
   readonly account: Selectable<AccountsTable>;
   readonly result: DiscoveryResult;
   readonly byGoogleId: ReadonlyMap<string, StoredCalendar>;
+  /** For the feed. */
+  readonly noted: NotedChange[];
+}
+
+function note(
+  { account, result, noted }: Listing,
+  kind: NotedChange["kind"],
+  calendar: Pick<StoredCalendar, "id" | "generation">,
+): void {
+  noted.push({
+    kind,
+    tenantId: account.tenant_id,
+    accountId: account.id,
+    calendarId: calendar.id,
+    eventKey: null,
+    generation: calendar.generation,
+    at: result.now,
+  });
 }
 
 async function applyEntry(
@@ -70,7 +90,7 @@ async function applyEntry(
   const row = listing.byGoogleId.get(googleId);
   if (entry.isDeleted) {
     if (row === undefined || row.lost_reason !== null) return "none";
-    await loseCalendar(listing.trx, row.number, REMOVED);
+    await loseCalendar(listing, row, REMOVED);
     return "lost";
   }
   const facts = factsOf(entry, listing.mirror);
@@ -102,7 +122,10 @@ async function applyEntry(
     })
     .where("number", "=", row.number)
     .execute();
-  if (hasReturned) return "returned";
+  if (hasReturned) {
+    note(listing, "calendar-returned", row);
+    return "returned";
+  }
   return hasChanged ? "changed" : "none";
 }
 
@@ -120,15 +143,17 @@ function factsOf(
 }
 
 async function addCalendar(
-  { trx, account, result }: Listing,
+  listing: Listing,
   googleId: string,
   facts: ReturnType<typeof factsOf>,
 ): Promise<void> {
+  const { trx, account, result } = listing;
+  const id = newId("cal", result.now);
   const isPaused = account.paused_reason !== null;
   await trx
     .insertInto("calendars")
     .values({
-      id: newId("cal", result.now),
+      id,
       project_id: account.project_id,
       tenant_id: account.tenant_id,
       account_id: account.id,
@@ -141,27 +166,34 @@ async function addCalendar(
       due_reason: "first-sync",
     })
     .execute();
+  note(listing, "calendar-added", { id, generation: 0 });
 }
 
-async function loseCalendar(trx: Trx, number: number, reason: string): Promise<void> {
-  await trx
+async function loseCalendar(
+  listing: Listing,
+  row: Pick<StoredCalendar, "number" | "id" | "generation">,
+  reason: string,
+): Promise<void> {
+  await listing.trx
     .updateTable("calendars")
     .set({ lost_reason: reason, due_at: null, queued_until: null })
-    .where("number", "=", number)
+    .where("number", "=", row.number)
     .execute();
+  note(listing, "calendar-lost", row);
 }
 
 /** What a full list does not hold: suspected the first time, lost the second. */
 async function markAbsent(
-  { trx, result, byGoogleId }: Listing,
+  listing: Listing,
   listed: ReadonlySet<string>,
 ): Promise<{ readonly lost: number; readonly suspected: number }> {
+  const { trx, result, byGoogleId } = listing;
   const absences = { lost: 0, suspected: 0 };
   if (result.kind !== "full") return absences;
   for (const [googleId, row] of byGoogleId) {
     if (listed.has(googleId) || row.lost_reason !== null) continue;
     if (row.absent_once === 1) {
-      await loseCalendar(trx, row.number, MISSING);
+      await loseCalendar(listing, row, MISSING);
       absences.lost += 1;
     } else {
       await trx

@@ -13,6 +13,8 @@ export interface Dialect {
   readonly forUpdate: RawBuilder<unknown>;
   /** At most one transaction at a time gets past this, fleet-wide, for one `name`. */
   excludeOthers(trx: Trx, name: "migrate" | "claim" | "usage" | "grants"): Promise<void>;
+  /** As above, of one tenant's `what` only. */
+  excludeOthersOf(trx: Trx, lock: { readonly what: "changes"; readonly of: string }): Promise<void>;
   /** A table expression `r` over a JSON array of objects, one parameter however many rows. */
   rowsFrom(
     rows: readonly object[],

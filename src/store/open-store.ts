@@ -1,5 +1,6 @@
 import type { AccountPauses, AccountStore } from "../core/account-store.ts";
 import type { CalendarStore } from "../core/calendar-store.ts";
+import type { ChangeStore } from "../core/change-store.ts";
 import type { ChannelStore } from "../core/channel-store.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DeadGrants } from "../core/dead-grants.ts";
@@ -14,6 +15,7 @@ import type { UsageStore } from "../core/usage-store.ts";
 import { createAccountStore } from "./accounts.ts";
 import { mirrorOf } from "./busy-mirror.ts";
 import { createCalendarStore } from "./calendars.ts";
+import { createChangeStore } from "./changes.ts";
 import { createChannelStore } from "./channels.ts";
 import { createCredentialsSource } from "./credentials.ts";
 import { createDeadGrants } from "./dead-grants.ts";
@@ -46,6 +48,7 @@ export interface Store {
   readonly accounts: AccountStore & AccountPauses;
   readonly credentials: CredentialsSource;
   readonly deadGrants: DeadGrants;
+  readonly changes: ChangeStore;
   readonly channels: ChannelStore;
   readonly settings: SettingsStore;
   readonly operatorLog: OperatorLog;
@@ -113,6 +116,7 @@ function storeOver(
     accounts,
     credentials: createCredentialsSource(accounts),
     deadGrants: createDeadGrants(parts),
+    changes: createChangeStore(parts),
     channels: createChannelStore(parts),
     settings: createSettingsStore(parts),
     operatorLog: createOperatorLog(parts),

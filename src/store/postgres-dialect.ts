@@ -4,6 +4,7 @@ import type { Dialect } from "./database.ts";
 /** Fleet-wide locks of ours; the first number sets them apart from other programs'. */
 const LOCK_SPACE = 0x62616c6c;
 const LOCKS = { migrate: 1, claim: 2, usage: 3, grants: 4 } as const;
+const LOCK_SPACE_OF = { changes: LOCK_SPACE + 1 } as const;
 
 // With the keys' own collation, or their index would not serve.
 const TYPES = { text: 'text collate "C"', bigint: "bigint" } as const;
@@ -14,6 +15,12 @@ export const postgresDialect: Dialect = {
   forUpdate: sql`for update`,
   async excludeOthers(trx, name) {
     await sql`select pg_advisory_xact_lock(${sql.lit(LOCK_SPACE)}, ${sql.lit(LOCKS[name])})`.execute(
+      trx,
+    );
+  },
+  // Tenants whose names hash alike wait for each other now and then, which is all that happens.
+  async excludeOthersOf(trx, { what, of }) {
+    await sql`select pg_advisory_xact_lock(${sql.lit(LOCK_SPACE_OF[what])}, hashtext(${of}))`.execute(
       trx,
     );
   },

@@ -13,6 +13,12 @@ import type { Database, Trx } from "./database.ts";
 import { toEventRows } from "./event-columns.ts";
 import { NO_LISTING } from "./no-listing.ts";
 import {
+  changesOfPublish,
+  MOST_NAMED_CHANGES,
+  noteChanges,
+  type EventChanges,
+} from "./note-changes.ts";
+import {
   columnsOf,
   EVENT_COLUMNS,
   holdCalendar,
@@ -46,13 +52,18 @@ export async function publishListing(
   return database.write(async (trx) => {
     const held = await holdCalendar(database, trx, lease);
     if (held === undefined) return { kind: "fenced-out" };
-    const place = { database, trx, held };
+    const named: EventChanges = { created: [], updated: [], deleted: [] };
+    const place = { database, trx, held, named };
     await writeRows(place, rest);
     const isEmptyDelta = isFirst && rows.length === 0 && publication.kind === "incremental";
     const changes = isEmptyDelta ? NO_CHANGES : await applyListing(place, publication.kind);
     const hasChanged = changes.inserted + changes.updated + changes.deleted > 0;
     const generation = hasChanged || held.generation === 0 ? held.generation + 1 : held.generation;
     await moveMarks(trx, held, { publication, generation });
+    if (generation !== held.generation) {
+      const feed = { ...placeInFeed(held), generation, at: publication.now };
+      await noteChanges(database, trx, changesOfPublish(feed, named));
+    }
     return { kind: "published", generation, changes };
   });
 }
@@ -61,6 +72,18 @@ interface Place {
   readonly database: Database;
   readonly trx: Trx;
   readonly held: HeldCalendar;
+  /** What has been changed so far, for the feed. */
+  readonly named: EventChanges;
+}
+
+function placeInFeed(held: HeldCalendar): {
+  readonly tenantId: string;
+  readonly accountId: string;
+  readonly calendarId: string;
+  readonly wasPublished: boolean;
+} {
+  const { id: calendarId, tenant_id: tenantId, account_id: accountId, generation } = held;
+  return { tenantId, accountId, calendarId, wasPublished: generation > 0 };
 }
 
 const NO_CHANGES: PublishedChanges = { inserted: 0, updated: 0, deleted: 0 };
@@ -70,9 +93,10 @@ function applyListing(place: Place, kind: RefreshKind): Promise<PublishedChanges
 }
 
 /** The rows are in place already: drop what is no event, count the rest. */
-async function applyFirstListing({ trx, held }: Place): Promise<PublishedChanges> {
-  await deleteEvents(trx, held.number, sql`status = 'cancelled' and recurring_event_key is null`);
-  await deleteUnhiddenTombstones(trx, held.number);
+async function applyFirstListing(place: Place): Promise<PublishedChanges> {
+  const { trx, held } = place;
+  await deleteEvents(place, sql`status = 'cancelled' and recurring_event_key is null`);
+  await deleteUnhiddenTombstones(place);
   const { count } = await trx
     .selectFrom("events")
     .select(sql<number>`count(*)`.as("count"))
@@ -87,19 +111,20 @@ async function applyFirstListing({ trx, held }: Place): Promise<PublishedChanges
  */
 
 /** Compare and copy inside the database. What is deleted first decides which exceptions may stay. */
-async function mergeStaged({ trx, held }: Place, kind: RefreshKind): Promise<PublishedChanges> {
-  const { number } = held;
+async function mergeStaged(place: Place, kind: RefreshKind): Promise<PublishedChanges> {
+  const { trx } = place;
+  const { number } = place.held;
   const staged = await countStaged(trx, number);
   let deleted = 0;
-  if (staged.deletions > 0) deleted += await deleteCancelled(trx, number);
-  if (kind === "full") deleted += await deleteEvents(trx, number, isAbsent);
-  const living = await upsert(trx, number, sql`s.status is distinct from 'cancelled'`);
+  if (staged.deletions > 0) deleted += await deleteCancelled(place);
+  if (kind === "full") deleted += await deleteEvents(place, isAbsent);
+  const living = await upsert(place, sql`s.status is distinct from 'cancelled'`);
   let hidden: Upserts = { inserted: 0, updated: 0 };
   if (staged.hides > 0) {
-    deleted += await deleteHiddenOfNoSeries(trx, number);
-    hidden = await upsert(trx, number, sql`s.status = 'cancelled' and ${hasSeries("s")}`);
+    deleted += await deleteHiddenOfNoSeries(place);
+    hidden = await upsert(place, sql`s.status = 'cancelled' and ${hasSeries("s")}`);
   }
-  if (staged.total > 0 || kind === "full") deleted += await deleteUnhiddenTombstones(trx, number);
+  if (staged.total > 0 || kind === "full") deleted += await deleteUnhiddenTombstones(place);
   await trx.deleteFrom("staged_events").where("calendar_number", "=", number).execute();
   return {
     inserted: living.inserted + hidden.inserted,
@@ -126,26 +151,30 @@ async function countStaged(trx: Trx, number: number): Promise<StagedCounts> {
 }
 
 /** Cancelled events, and the exceptions of such that this listing does not hold uncancelled. */
-async function deleteCancelled(trx: Trx, number: number): Promise<number> {
+async function deleteCancelled(place: Place): Promise<number> {
+  const { trx } = place;
+  const { number } = place.held;
   const isHeld = sql`exists (select 1 from staged_events as s
     where s.calendar_number = ${number} and s.event_key = events.event_key
       and s.status is distinct from 'cancelled')`;
   const isDeletion = sql`status = 'cancelled' and recurring_event_key is null`;
   let deleted = 0;
   for (const keys of await stagedKeys(trx, number, isDeletion)) {
-    deleted += await deleteEvents(trx, number, sql`event_key in (${keys})`);
+    deleted += await deleteEvents(place, sql`event_key in (${keys})`);
     const isException = sql`recurring_event_key in (${keys}) and not ${isHeld}`;
-    deleted += await deleteEvents(trx, number, isException);
+    deleted += await deleteEvents(place, isException);
   }
   return deleted;
 }
 
-async function deleteHiddenOfNoSeries(trx: Trx, number: number): Promise<number> {
+async function deleteHiddenOfNoSeries(place: Place): Promise<number> {
+  const { trx } = place;
+  const { number } = place.held;
   const hidesNothing = sql`status = 'cancelled' and recurring_event_key is not null
     and not ${hasSeries("s")}`;
   let deleted = 0;
   for (const keys of await stagedKeys(trx, number, hidesNothing)) {
-    deleted += await deleteEvents(trx, number, sql`event_key in (${keys})`);
+    deleted += await deleteEvents(place, sql`event_key in (${keys})`);
   }
   return deleted;
 }
@@ -180,18 +209,27 @@ function hasSeries(table: "s" | "events"): RawBuilder<unknown> {
 }
 
 /** A cancelled exception hides an instance of a living series; without one it is a deletion. */
-function deleteUnhiddenTombstones(trx: Trx, number: number): Promise<number> {
-  return deleteEvents(trx, number, sql`status = 'cancelled' and not ${hasSeries("events")}`);
+function deleteUnhiddenTombstones(place: Place): Promise<number> {
+  return deleteEvents(place, sql`status = 'cancelled' and not ${hasSeries("events")}`);
 }
 
 async function deleteEvents(
-  trx: Trx,
-  number: number,
+  { trx, held, named }: Place,
   condition: RawBuilder<unknown>,
 ): Promise<number> {
-  const result = await sql`
-    delete from events where calendar_number = ${number} and (${condition})`.execute(trx);
-  return Number(result.numAffectedRows ?? 0n);
+  const { rows } = await sql<{ event_key: string }>`
+    delete from events where calendar_number = ${held.number} and (${condition})
+    returning event_key`.execute(trx);
+  addKeys(named.deleted, rows);
+  return rows.length;
+}
+
+/** As many as are worth naming, and one that says that there were more. */
+function addKeys(keys: string[], rows: readonly { readonly event_key: string }[]): void {
+  for (const { event_key: key } of rows) {
+    if (keys.length > MOST_NAMED_CHANGES) return;
+    keys.push(key);
+  }
 }
 
 type Upserts = Pick<PublishedChanges, "inserted" | "updated">;
@@ -201,14 +239,16 @@ type Upserts = Pick<PublishedChanges, "inserted" | "updated">;
  * transaction of the publish, but a stretch of keys at a time: SQLite works within the event loop, and a
  * large calendar must not hold it up from its first event to its last.
  */
-async function upsert(trx: Trx, number: number, condition: RawBuilder<unknown>): Promise<Upserts> {
+async function upsert(place: Place, condition: RawBuilder<unknown>): Promise<Upserts> {
+  const { trx } = place;
+  const { number } = place.held;
   const total = { inserted: 0, updated: 0 };
   let after = "";
   for (;;) {
     const upTo = await endOfStretch(trx, number, after);
     const ends = upTo === undefined ? sql`true` : sql`s.event_key <= ${upTo}`;
     const stretch = sql`s.event_key > ${after} and ${ends} and ${condition}`;
-    const written = await upsertStretch(trx, number, stretch);
+    const written = await upsertStretch(place, stretch);
     total.inserted += written.inserted;
     total.updated += written.updated;
     if (upTo === undefined) return total;
@@ -228,28 +268,32 @@ async function endOfStretch(trx: Trx, number: number, after: string): Promise<st
 }
 
 async function upsertStretch(
-  trx: Trx,
-  number: number,
+  { trx, held, named }: Place,
   condition: RawBuilder<unknown>,
 ): Promise<Upserts> {
+  const { number } = held;
   // A body is staged where the version differs or there is none; then the bodies are compared.
-  const { rows } = await sql<{ updated: number }>`
-    select count((
-      select 1 from events as e
-      where e.calendar_number = s.calendar_number and e.event_key = s.event_key
-        and (s.version is distinct from e.version or s.raw <> e.raw)
-    )) as updated
-    from staged_events as s
-    where s.calendar_number = ${number} and s.raw is not null and ${condition}`.execute(trx);
-  const result = await sql`
+  const { rows: updated } = await sql<{ event_key: string }>`
+    select s.event_key from staged_events as s
+    where s.calendar_number = ${number} and s.raw is not null and ${condition}
+      and coalesce((
+        select s.version is distinct from e.version or s.raw <> e.raw from events as e
+        where e.calendar_number = s.calendar_number and e.event_key = s.event_key
+      ), false)`.execute(trx);
+  const { rows: written } = await sql<{ event_key: string }>`
     insert into events (calendar_number, ${EVENT_COLUMNS}, raw)
     select s.calendar_number, ${columnsOf("s")}, s.raw from staged_events as s
     where s.calendar_number = ${number} and s.raw is not null and ${condition}
     on conflict (calendar_number, event_key) do update set ${TAKE_NEW}, raw = excluded.raw
       where excluded.version is distinct from events.version or excluded.raw <> events.raw
-    `.execute(trx);
-  const updated = rows[0]?.updated ?? 0;
-  return { updated, inserted: Number(result.numAffectedRows ?? 0n) - updated };
+    returning event_key`.execute(trx);
+  const known = new Set(updated.map(({ event_key: key }) => key));
+  addKeys(named.updated, updated);
+  addKeys(
+    named.created,
+    written.filter(({ event_key: key }) => !known.has(key)),
+  );
+  return { updated: known.size, inserted: written.length - known.size };
 }
 
 async function moveMarks(

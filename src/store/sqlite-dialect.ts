@@ -7,6 +7,7 @@ export const sqliteDialect: Dialect = {
   forUpdate: sql``,
   // BEGIN IMMEDIATE has excluded every other writer already.
   excludeOthers: () => Promise.resolve(),
+  excludeOthersOf: () => Promise.resolve(),
   rowsFrom(rows, columns) {
     const selected = Object.keys(columns).map(
       (name) => sql`value ->> ${sql.lit(`$.${name}`)} as ${sql.ref(name)}`,

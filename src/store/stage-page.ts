@@ -11,6 +11,9 @@ export const PORTION_ROWS = 500;
 /** The row that a lease still holds. */
 export interface HeldCalendar {
   readonly number: number;
+  readonly id: string;
+  readonly tenant_id: string;
+  readonly account_id: string;
   readonly generation: number;
 }
 
@@ -27,7 +30,7 @@ export async function holdCalendar(
 ): Promise<HeldCalendar | undefined> {
   return trx
     .selectFrom("calendars")
-    .select(["number", "generation"])
+    .select(["number", "id", "tenant_id", "account_id", "generation"])
     .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)
     .modifyEnd(database.dialect.forUpdate)

@@ -11,6 +11,8 @@ interface ProjectsTable {
 interface TenantsTable {
   id: string;
   created_at: number;
+  /** Changes up to this number have been forgotten. */
+  changes_forgotten: Defaulted<number>;
 }
 
 /** Credentials are sealed by the vault; `connection` and the operator's pause are kept apart (I12). */
@@ -140,6 +142,18 @@ interface ChannelsTable {
   last_message_at: number | null;
 }
 
+/** The feed; `sequence` rises in the order of commits within a tenant. */
+interface ChangesTable {
+  sequence: Generated<number>;
+  tenant_id: string;
+  account_id: string;
+  calendar_id: string | null;
+  event_key: string | null;
+  kind: string;
+  generation: number;
+  at: number;
+}
+
 interface SettingsTable {
   name: string;
   value: string;
@@ -206,6 +220,7 @@ export interface Tables {
   calendars: CalendarsTable;
   events: EventsTable;
   staged_events: StagedEventsTable;
+  changes: ChangesTable;
   channels: ChannelsTable;
   settings: SettingsTable;
   operator_log: OperatorLogTable;

@@ -1,6 +1,7 @@
 import { describe } from "vitest";
 import { accountConformance } from "./store-accounts.ts";
 import { calendarConformance } from "./store-calendars.ts";
+import { changeConformance } from "./store-changes.ts";
 import { channelConformance } from "./store-channels.ts";
 import { deadGrantConformance } from "./store-dead-grants.ts";
 import { eventConformance } from "./store-events.ts";
@@ -23,6 +24,7 @@ export function storeConformance(name: string, freshDatabase: FreshDatabase): vo
     recordConformance(freshDatabase);
     usageConformance(freshDatabase);
     deadGrantConformance(freshDatabase);
+    changeConformance(freshDatabase);
     channelConformance(freshDatabase);
     ledgerRecordConformance(freshDatabase);
     publishModelConformance(freshDatabase);

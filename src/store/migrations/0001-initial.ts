@@ -13,6 +13,7 @@ export const initial: Migration = {
     calendars(dialect),
     ...calendarIndexes(),
     ...events(dialect),
+    ...changes(dialect),
     ...records(dialect),
     ...usage(dialect),
   ],
@@ -27,7 +28,11 @@ function people(dialect: Dialect): RawBuilder<unknown>[] {
   const key = keyText(dialect);
   return [
     sql`create table projects (id ${key} primary key, created_at bigint not null)`,
-    sql`create table tenants (id ${key} primary key, created_at bigint not null)`,
+    sql`create table tenants (
+      id ${key} primary key,
+      created_at bigint not null,
+      changes_forgotten bigint not null default 0
+    )`,
     sql`create table accounts (
       id ${key} primary key,
       project_id ${key} not null references projects (id),
@@ -172,6 +177,24 @@ function steadyPlans(dialect: Dialect): RawBuilder<unknown>[] {
   return ["events", "staged_events"].map(
     (table) => sql`alter table ${sql.table(table)} alter column calendar_number set statistics 0`,
   );
+}
+
+function changes(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  return [
+    sql`create table changes (
+      sequence ${dialect.serialKey},
+      tenant_id ${key} not null references tenants (id),
+      account_id ${key} not null,
+      calendar_id ${key},
+      event_key ${key},
+      kind text not null,
+      generation bigint not null,
+      at bigint not null
+    )`,
+    sql`create index changes_of_tenant on changes (tenant_id, sequence)`,
+    sql`create index changes_at on changes (at)`,
+  ];
 }
 
 function records(dialect: Dialect): RawBuilder<unknown>[] {
