@@ -17,11 +17,7 @@ const WINDOW_MS = 2_000;
 export async function measureDay(options: BenchOptions): Promise<readonly NumberRow[]> {
   const flushes = options.isShort ? 1 : 3;
   const kept = await spendDay(createMemoryLedgerRecord(), { flushes, everyMs: 1_000 });
-  const forgetful = createMemoryLedgerRecord();
-  const control = await spendDay(
-    { ...forgetful, readDay: () => Promise.resolve(undefined) },
-    { flushes, everyMs: 1_000 },
-  );
+  const control = await spendCounter();
   const base = {
     number: "15",
     measure: `sent of a day of ${String(DAY_LIMIT)}, FLUSHALL included`,
@@ -42,12 +38,29 @@ export async function measureDay(options: BenchOptions): Promise<readonly Number
     },
     {
       ...base,
-      stack: "control: the database does not know the day",
-      measured: `${String(control.sent)} sent`,
-      figures: { sent: control.sent },
-      isMet: control.sent >= 1.25 * DAY_LIMIT,
+      stack: "control: a counter in Redis alone",
+      measured: `${String(control)} sent`,
+      figures: { sent: control },
+      isMet: control >= 1.25 * DAY_LIMIT,
     },
   ];
+}
+
+/** What a day's count comes to that lives in Redis only, emptied once at two thirds of the day. */
+async function spendCounter(): Promise<number> {
+  const redis = await startPrivateRedis(
+    { program: await obtainFleetRedis(), persistent: false },
+    { clock: systemClock },
+  );
+  const admin = new Redis({ path: redis.socketPath });
+  let sent = 0;
+  while ((await admin.incr("day")) <= DAY_LIMIT) {
+    sent += 1;
+    if (sent === Math.floor((2 / 3) * DAY_LIMIT)) await admin.flushall();
+  }
+  admin.disconnect();
+  await redis.stop();
+  return sent;
 }
 
 async function spendDay(
