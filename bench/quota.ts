@@ -17,6 +17,7 @@ import { runForeign } from "./quota/foreign.ts";
 import { runPerson } from "./quota/person.ts";
 import { runSideBySide } from "./quota/side-by-side.ts";
 import { readVersions } from "./quota/versions.ts";
+import { runStormNumbers } from "./storm/storm-numbers.ts";
 
 type Part = (options: BenchOptions) => Promise<readonly NumberRow[]>;
 
@@ -25,6 +26,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   arrivals: runArrivals,
   broker: runBroker,
   person: runPerson,
+  storm: runStormNumbers,
 };
 
 const { values: flags } = parseArgs({
