@@ -17,6 +17,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["status", async () => (await import("./commands/status.ts")).addStatusCommand],
   ["quota", async () => (await import("./commands/quota.ts")).addQuotaCommand],
   ["resume", async () => (await import("./commands/resume.ts")).addResumeCommand],
+  ["tokens", async () => (await import("./commands/tokens.ts")).addTokensCommand],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctorCommand],
   ["migrate", async () => (await import("./commands/migrate.ts")).addMigrateCommand],
   ["config", async () => (await import("./commands/config.ts")).addConfigCommand],

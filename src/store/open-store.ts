@@ -11,6 +11,7 @@ import type { OperatorLog } from "../core/operator-log.ts";
 import type { RefreshStore } from "../core/refresh-store.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
 import type { StoreHealth } from "../core/store-health.ts";
+import type { TokenStore } from "../core/token-store.ts";
 import type { UsageStore } from "../core/usage-store.ts";
 import { createAccountStore } from "./accounts.ts";
 import { mirrorOf } from "./busy-mirror.ts";
@@ -28,6 +29,7 @@ import { openPostgresDatabase } from "./postgres-database.ts";
 import { createRefreshStore } from "./refreshes.ts";
 import { createSettingsStore } from "./settings.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
+import { createTokenStore } from "./tokens.ts";
 import { createUsageStore } from "./usage-rollups.ts";
 import type { Vault } from "./vault.ts";
 import { watchHealth } from "./watch-health.ts";
@@ -53,6 +55,7 @@ export interface Store {
   readonly settings: SettingsStore;
   readonly operatorLog: OperatorLog;
   readonly ledgerRecord: LedgerRecord;
+  readonly tokens: TokenStore;
   readonly usage: UsageStore;
   readonly migrations: Migrations;
   /** Whether what would be fetched now could be stored (I13). */
@@ -121,6 +124,7 @@ function storeOver(
     settings: createSettingsStore(parts),
     operatorLog: createOperatorLog(parts),
     ledgerRecord: createLedgerRecord(parts),
+    tokens: createTokenStore(parts),
     usage: createUsageStore(parts),
     migrations: deps.migrations,
     health: deps.health,

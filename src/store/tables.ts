@@ -102,6 +102,14 @@ export interface CalendarsTable {
   last_failure_code: string | null;
   token_deaths: Defaulted<number>;
   last_token_death_at: number | null;
+  watch_state: Defaulted<"unwatched" | "watched" | "unwatchable">;
+  /** When its channels need looking after; while they are, when somebody else may. */
+  watch_due_at: number | null;
+  watch_silent_at: number | null;
+  watch_failures: Defaulted<number>;
+  watch_earlier_attempt: Defaulted<"none" | "reached-google">;
+  /** The last notification that had to be written down, of whichever channel. */
+  notified_at: number | null;
 }
 
 /** What reads and the publish decide by, beside the raw event. */
@@ -140,6 +148,7 @@ interface ChannelsTable {
   state: "opening" | "live" | "stopping";
   created_at: number;
   last_message_at: number | null;
+  reason: Defaulted<"first" | "expiring" | "silent">;
 }
 
 /** The feed; `sequence` rises in the order of commits within a tenant. */
@@ -152,6 +161,19 @@ interface ChangesTable {
   kind: string;
   generation: number;
   at: number;
+}
+
+/** Tokens of the HTTP API, by their hash; `tenant_id` null: an operator's. */
+export interface ApiTokensTable {
+  id: string;
+  name: string;
+  tenant_id: string | null;
+  scopes: string;
+  sha256: string;
+  created_at: number;
+  created_by: string;
+  last_used_at: number | null;
+  revoked_at: number | null;
 }
 
 interface SettingsTable {
@@ -222,6 +244,7 @@ export interface Tables {
   staged_events: StagedEventsTable;
   changes: ChangesTable;
   channels: ChannelsTable;
+  api_tokens: ApiTokensTable;
   settings: SettingsTable;
   operator_log: OperatorLogTable;
   ledger_epochs: LedgerEpochsTable;

@@ -9,6 +9,7 @@ import { ledgerRecordConformance } from "./store-ledger-record.ts";
 import { publishModelConformance } from "./store-publish-model.ts";
 import { recordConformance } from "./store-records.ts";
 import { refreshConformance } from "./store-refreshes.ts";
+import { tokenConformance } from "./store-tokens.ts";
 import { usageConformance } from "./store-usage.ts";
 
 /** Gives a test an address of an empty database of its own. */
@@ -22,6 +23,7 @@ export function storeConformance(name: string, freshDatabase: FreshDatabase): vo
     calendarConformance(freshDatabase);
     accountConformance(freshDatabase);
     recordConformance(freshDatabase);
+    tokenConformance(freshDatabase);
     usageConformance(freshDatabase);
     deadGrantConformance(freshDatabase);
     changeConformance(freshDatabase);

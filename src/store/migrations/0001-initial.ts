@@ -122,6 +122,12 @@ function calendars(dialect: Dialect): RawBuilder<unknown> {
       last_failure_code text,
       token_deaths bigint not null default 0,
       last_token_death_at bigint,
+      watch_state text not null default 'unwatched',
+      watch_due_at bigint,
+      watch_silent_at bigint,
+      watch_failures bigint not null default 0,
+      watch_earlier_attempt text not null default 'none',
+      notified_at bigint,
       unique (account_id, google_id)
     )`;
 }
@@ -133,6 +139,8 @@ function calendarIndexes(): RawBuilder<unknown>[] {
       where account_state = 'connected' and due_at is not null`,
     sql`create index calendars_queued on calendars (tenant_id, queued_until)
       where queued_until is not null`,
+    sql`create index calendars_watch_due on calendars (tenant_id, watch_due_at)
+      where account_state = 'connected' and watch_due_at is not null`,
     sql`create index calendars_of_tenant on calendars (tenant_id, id)`,
     sql`create index calendars_of_account on calendars (account_id, id)`,
   ];
@@ -207,10 +215,25 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
       expires_at bigint,
       state text not null check (state in ('opening', 'live', 'stopping')),
       created_at bigint not null,
-      last_message_at bigint
+      last_message_at bigint,
+      reason text not null default 'first' check (reason in ('first', 'expiring', 'silent'))
     )`,
     sql`create index channels_of_calendar on channels (calendar_id)`,
+    sql`create index channels_not_live on channels (state) where state <> 'live'`,
+    sql`create index channels_after_silence on channels (created_at) where reason = 'silent'`,
     sql`create index channels_expiring on channels (expires_at) where state = 'live'`,
+    sql`create table api_tokens (
+      id ${key} primary key,
+      name text not null,
+      tenant_id ${key} references tenants (id),
+      scopes text not null,
+      sha256 text not null,
+      created_at bigint not null,
+      created_by text not null,
+      last_used_at bigint,
+      revoked_at bigint
+    )`,
+    sql`create index api_tokens_of_tenant on api_tokens (tenant_id, id)`,
     sql`create table settings (name ${key} primary key, value text not null, updated_at bigint not null)`,
     sql`create table operator_log (
       sequence ${dialect.serialKey},
