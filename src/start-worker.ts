@@ -38,7 +38,6 @@ export function startWorker(starting: Starting, parts: Parts): void {
     observers: [measureRequests(parts.metrics), parts.budget.usage],
     exchange: createRedisTokenExchange({
       redis: parts.budget.redis,
-      seal: store.vault,
       clock: deps.clock,
     }),
     clock: deps.clock,

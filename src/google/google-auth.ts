@@ -16,7 +16,7 @@ import { Refused } from "../core/refusal.ts";
 import type { CallOptions, Guard } from "../core/request.ts";
 import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
 import { requestToken, type OAuthClient } from "./request-token.ts";
-import { createSharedRefresh, type SharedRefresh } from "./shared-refresh.ts";
+import { createSharedRefresh, type FreshToken, type SharedRefresh } from "./shared-refresh.ts";
 import { createSingleFlight } from "./single-flight.ts";
 import {
   createTokenMemory,
@@ -137,7 +137,7 @@ function createRefresh(
     { grant, budgetAccount, ...payer }: AccountCredentials,
     accountId: AccountId,
     call: CallOptions,
-  ): Promise<Omit<SharedToken, "expiresAt">> {
+  ): Promise<FreshToken> {
     const account = budgetAccount ?? accountId;
     const { consumer, class: requestClass } = call;
     const attribution = { ...payer, accountId: account, consumer, class: requestClass };
@@ -153,23 +153,26 @@ function createRefresh(
       return { accessToken, lifetimeMs, grantId: grantIdOf(grant) };
     await deps.credentials.replaceRefreshToken(accountId, newRefreshToken);
     const newGrant = { kind: "refresh-token", refreshToken: newRefreshToken } as const;
-    return { accessToken, lifetimeMs, grantId: grantIdOf(newGrant) };
+    return { accessToken, lifetimeMs, grantId: grantIdOf(newGrant), newGrant };
   }
 
   return async (accountId, call) => {
+    const begunAtMs = deps.clock.monotonicMs();
     const credentials = await deps.credentials.read(accountId);
     if (!credentials) {
       throw new CallFailed({ kind: "credentials-revoked" }, { operation: "oauth.token" });
     }
     const token = await shareRefresh({
-      accountId,
+      grant: credentials.grant,
       signal: call.signal,
       isGood: (shared) =>
-        shared.grantId === grantIdOf(credentials.grant) &&
-        shared.accessToken !== rejected.get(accountId) &&
-        !isExpiring(shared, options, deps.clock),
-      refresh: (afterAnother) =>
-        ask(credentials, accountId, afterAnother ? { ...call, ...RETRY } : call),
+        shared.accessToken !== rejected.get(accountId) && !isExpiring(shared, options, deps.clock),
+      refresh: (afterAnother) => {
+        // What the exchange took is gone: who waits must hear why before his own time is up.
+        const takenMs = deps.clock.monotonicMs() - begunAtMs;
+        const rest = { ...call, deadlineMs: Math.max(1, call.deadlineMs - takenMs) };
+        return ask(credentials, accountId, afterAnother ? { ...rest, ...RETRY } : rest);
+      },
     });
     const { grant, ...payer } = credentials;
     const mustNameQuotaUser = grant.kind === "service-account";

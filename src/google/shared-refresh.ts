@@ -7,7 +7,7 @@
  * one refresh more than none.
  */
 import { epochMs, type Clock } from "../core/clock.ts";
-import type { AccountId } from "../core/ids.ts";
+import type { Grant } from "../core/credentials-source.ts";
 import type { SharedToken, TokenClaim, TokenExchange } from "../core/token-exchange.ts";
 
 export interface SharedRefreshDeps {
@@ -18,12 +18,18 @@ export interface SharedRefreshDeps {
 }
 
 export interface SharedRefreshAsk {
-  readonly accountId: AccountId;
+  readonly grant: Grant;
   readonly signal: AbortSignal;
-  /** Whether this token will do: for this grant, not expiring, not the one that Google rejected. */
+  /** Whether this token will do: not expiring, not the one that Google rejected. */
   readonly isGood: (token: SharedToken) => boolean;
   /** `afterAnother`: another process tried just now, and in vain; this try is a retry. */
-  readonly refresh: (afterAnother: boolean) => Promise<Omit<SharedToken, "expiresAt">>;
+  readonly refresh: (afterAnother: boolean) => Promise<FreshToken>;
+}
+
+/** What Google has just issued. */
+export interface FreshToken extends Omit<SharedToken, "expiresAt"> {
+  /** What Google put in the grant's place. */
+  readonly newGrant?: Grant | undefined;
 }
 
 /** A good token, by this process or another. Throws what `refresh` threw, or the signal's reason. */
@@ -38,16 +44,14 @@ const LOOK_AGAIN_MS = 50;
 export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
   const { exchange, clock, random } = deps;
 
-  /** Undefined: it cannot be asked, or not in time. */
-  async function orUndefined<T>(asked: Promise<T>): Promise<T | undefined> {
+  /** `UNREACHABLE`: it cannot be asked, or not in time. */
+  async function orUnreachable<T>(asked: Promise<T>): Promise<T | typeof UNREACHABLE> {
     const over = new AbortController();
-    const late = clock.sleep(EXCHANGE_PATIENCE_MS, over.signal).then(
-      () => undefined,
-      () => undefined,
-    );
+    const leftOut = (): typeof UNREACHABLE => UNREACHABLE;
+    const late = clock.sleep(EXCHANGE_PATIENCE_MS, over.signal).then(leftOut, leftOut);
     try {
       // An exchange that fails is left out, like one that is too late.
-      return await Promise.race([asked.catch(() => undefined), late]);
+      return await Promise.race([asked.catch(leftOut), late]);
     } finally {
       over.abort(OVER);
     }
@@ -58,28 +62,34 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
     { claim, afterAnother }: { readonly claim: TokenClaim | undefined; afterAnother: boolean },
   ): Promise<SharedToken> {
     try {
-      const issued = await ask.refresh(afterAnother);
+      const { newGrant, ...issued } = await ask.refresh(afterAnother);
       const token = { ...issued, expiresAt: epochMs(clock.now() + issued.lifetimeMs) };
-      if (claim) await orUndefined(claim.publish(token));
+      if (claim) await orUnreachable(claim.publish(token, newGrant));
       return token;
     } catch (error) {
-      if (claim) await orUndefined(claim.release());
+      if (claim) await orUnreachable(claim.release());
       throw error;
     }
   }
 
   return async (ask) => {
     for (let hasWaited = false; ; hasWaited = true) {
-      const known = await orUndefined(exchange.read(ask.accountId));
-      if (known && ask.isGood(known)) return known;
-      const answer = await orUndefined(exchange.claim(ask.accountId, CLAIM_MS));
+      const known = await orUnreachable(exchange.read(ask.grant));
+      if (isUsable(ask, known)) return known;
+      const answer =
+        known === UNREACHABLE
+          ? UNREACHABLE
+          : await orUnreachable(exchange.claim(ask.grant, CLAIM_MS));
       ask.signal.throwIfAborted();
-      if (answer?.kind !== "taken") {
-        const claim = answer?.claim;
+      if (answer === UNREACHABLE) {
+        return refreshClaimed(ask, { claim: undefined, afterAnother: hasWaited });
+      }
+      if (answer.kind === "claimed") {
+        const { claim } = answer;
         // Between the look and the claim another may have published and let go.
-        const published = claim && (await orUndefined(exchange.read(ask.accountId)));
-        if (published && ask.isGood(published)) {
-          await orUndefined(claim.release());
+        const published = await orUnreachable(exchange.read(ask.grant));
+        if (isUsable(ask, published)) {
+          await orUnreachable(claim.release());
           return published;
         }
         return refreshClaimed(ask, { claim, afterAnother: hasWaited });
@@ -89,5 +99,14 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
   };
 }
 
+const UNREACHABLE: unique symbol = Symbol("The exchange cannot be asked");
+
 /** Shared: it is thrown away by the sleep that it ends. */
 const OVER = new Error("The exchange has answered");
+
+function isUsable(
+  { isGood }: SharedRefreshAsk,
+  token: SharedToken | undefined | typeof UNREACHABLE,
+): token is SharedToken {
+  return token !== undefined && token !== UNREACHABLE && isGood(token);
+}

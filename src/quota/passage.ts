@@ -51,6 +51,12 @@ export type SendOut = (request: OutgoingRequest) => Promise<WireAnswer>;
 /** Connecting may outlast a permit once or twice; more often, and the process itself is stalling. */
 const MAX_EXPIRED_PERMITS = 5;
 
+/**
+ * How much of the time left to a call it may spend on waiting for a permit: the refusal, which says why, has to
+ * come before the call's deadline, which does not.
+ */
+const WAITING_SHARE = 0.9;
+
 interface Told {
   readonly verdict: Verdict;
   readonly durationMs: number;
@@ -134,7 +140,8 @@ function createAskForPermit(
     const { attribution } = scope.call;
     const leftMs = Math.max(0, scope.deadlineAtMs - clock.monotonicMs());
     const isInteractive = attribution.class === "interactive";
-    const maxWaitMs = isInteractive ? leftMs : Math.min(leftMs, maxBackgroundWaitMs);
+    const mostMs = leftMs * WAITING_SHARE;
+    const maxWaitMs = isInteractive ? mostMs : Math.min(mostMs, maxBackgroundWaitMs);
     try {
       const ask = { attribution, operation, upstream, attempt, maxWaitMs, signal };
       const permit = await broker.acquire(ask);

@@ -1,4 +1,4 @@
-import type { AccountId, ProjectId } from "../core/ids.ts";
+import type { ProjectId } from "../core/ids.ts";
 
 /**
  * Every Redis key of the ledger, named here only. The hash tag puts all keys of one project in one slot, so
@@ -42,11 +42,11 @@ export function ledgerKeys(projectId: ProjectId): readonly string[] {
   ];
 }
 
-/** An account's access token, sealed, and the claim of the one process that refreshes it. */
-export function tokenKeys(accountId: AccountId): {
+/** The access token of a grant, by a name that tells nothing of it, and the claim of the one process that refreshes it. */
+export function tokenKeys(name: string): {
   readonly token: string;
   readonly claim: string;
 } {
-  const prefix = `{ballast-token-${accountId}}`;
+  const prefix = `{ballast-token-${name}}`;
   return { token: `${prefix}:token`, claim: `${prefix}:claim` };
 }

@@ -1,14 +1,17 @@
 /**
- * The fleet's access tokens in Redis, sealed: who reads Redis reads no token.
+ * The fleet's access tokens in Redis. A token's place and its seal are both derived from the grant that it
+ * was issued for: workers and guarded clients, which share no other secret, find and open it, and who
+ * reads Redis learns neither token nor grant.
  *
- * States of an account's keys: the token is absent or there until it expires; the claim is absent or held
+ * States of a grant's keys: the token is absent or there until it expires; the claim is absent or held
  * by one process until it ends it or its time is up.
  */
-import { randomUUID } from "node:crypto";
+import { hkdfSync, randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { epochMs, type Clock } from "../core/clock.ts";
-import type { AccountId } from "../core/ids.ts";
+import type { Grant } from "../core/credentials-source.ts";
+import { openBytes, sealBytes } from "../core/seal-bytes.ts";
 import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
 import { tokenKeys } from "./redis-keys.ts";
 
@@ -19,32 +22,32 @@ const sharedToken = z.object({
   lifetimeMs: z.number(),
 });
 
-/** Seals what only this fleet may read; bound to the account it belongs to. */
-export interface TokenSeal {
-  seal(secret: string, context: string): { readonly sealed: string };
-  open(sealed: string, context: string): string;
-}
-
 /** Ends a claim only while it is still ours: it may have run out and be another's by now. */
 const RELEASE_IF_OURS = `if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`;
 
 /** The connection is its owner's to close. */
 export function createRedisTokenExchange({
   redis,
-  seal,
   clock,
 }: {
   readonly redis: Redis;
-  readonly seal: TokenSeal;
   readonly clock: Clock;
 }): TokenExchange {
+  async function put(place: TokenPlace, token: SharedToken): Promise<void> {
+    const plain = Buffer.from(JSON.stringify(token), "utf8");
+    const leftMs = Math.max(1, Math.floor(token.expiresAt - clock.now()));
+    const sealed = sealBytes(place.key, plain, place.name);
+    await redis.set(tokenKeys(place.name).token, sealed, "PX", leftMs);
+  }
   return {
-    read: async (accountId) => {
-      const sealed = await redis.get(tokenKeys(accountId).token);
-      return sealed === null ? undefined : readToken(seal.open(sealed, contextOf(accountId)));
+    read: async (grant) => {
+      const place = placeOf(grant);
+      const sealed = await redis.get(tokenKeys(place.name).token);
+      return sealed === null ? undefined : readToken(openBytes(place.key, sealed, place.name));
     },
-    claim: async (accountId, forMs) => {
-      const { token: tokenKey, claim: claimKey } = tokenKeys(accountId);
+    claim: async (grant, forMs) => {
+      const place = placeOf(grant);
+      const { claim: claimKey } = tokenKeys(place.name);
       const mine = randomUUID();
       const taken = await redis.set(claimKey, mine, "PX", Math.ceil(forMs), "NX");
       if (taken === null) return { kind: "taken" };
@@ -55,10 +58,9 @@ export function createRedisTokenExchange({
         kind: "claimed",
         claim: {
           release,
-          publish: async (token) => {
-            const { sealed } = seal.seal(JSON.stringify(token), contextOf(accountId));
-            const leftMs = Math.max(1, Math.floor(token.expiresAt - clock.now()));
-            await redis.set(tokenKey, sealed, "PX", leftMs);
+          publish: async (token, newGrant) => {
+            if (newGrant) await put(placeOf(newGrant), token);
+            await put(place, token);
             await release();
           },
         },
@@ -67,12 +69,27 @@ export function createRedisTokenExchange({
   };
 }
 
-function contextOf(accountId: AccountId): string {
-  return `access-token:${accountId}`;
+/** Where a grant's token is, and the key that opens it. */
+interface TokenPlace {
+  readonly name: string;
+  readonly key: Uint8Array;
 }
 
-/** Undefined for what another version wrote otherwise. */
-function readToken(text: string): SharedToken | undefined {
-  const parsed = sharedToken.safeParse(JSON.parse(text));
+function placeOf(grant: Grant): TokenPlace {
+  const secret =
+    grant.kind === "refresh-token"
+      ? [grant.refreshToken]
+      : [grant.clientEmail, grant.privateKey, grant.subject ?? "", ...grant.scopes.toSorted()];
+  const derive = (purpose: string, length: number): Buffer =>
+    Buffer.from(
+      hkdfSync("sha256", JSON.stringify(secret), "ballast access token", purpose, length),
+    );
+  return { name: derive("name", 16).toString("hex"), key: derive("seal", 32) };
+}
+
+/** Undefined for what another version wrote otherwise, and for what is no seal of ours. */
+function readToken(opened: ReturnType<typeof openBytes>): SharedToken | undefined {
+  if (typeof opened === "string") return undefined;
+  const parsed = sharedToken.safeParse(JSON.parse(Buffer.from(opened).toString("utf8")));
   return parsed.success ? { ...parsed.data, expiresAt: epochMs(parsed.data.expiresAt) } : undefined;
 }

@@ -1,4 +1,5 @@
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
+import { openBytes, sealBytes } from "../core/seal-bytes.ts";
 
 /** A master key and the name it is known by beside everything it sealed. */
 export interface VaultKey {
@@ -40,8 +41,6 @@ export class VaultKeyError extends Error {
 
 const FORMAT = "v1";
 const KEY_BYTES = 32;
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 
 /** The first key seals; all of them open. */
 export function createVault(keys: readonly VaultKey[]): Vault {
@@ -61,7 +60,7 @@ export function createVault(keys: readonly VaultKey[]): Vault {
   }
 
   function wrap(dataKey: Uint8Array, body: string, context: string): SealedSecret {
-    const wrapped = encrypt(sealing.key, dataKey, context);
+    const wrapped = sealBytes(sealing.key, dataKey, context);
     return { keyId: sealing.id, sealed: [FORMAT, sealing.id, wrapped, body].join(".") };
   }
 
@@ -69,7 +68,7 @@ export function createVault(keys: readonly VaultKey[]): Vault {
     currentKeyId: current.id,
     seal(secret, context) {
       const dataKey = randomBytes(KEY_BYTES);
-      return wrap(dataKey, encrypt(dataKey, Buffer.from(secret, "utf8"), context), context);
+      return wrap(dataKey, sealBytes(dataKey, Buffer.from(secret, "utf8"), context), context);
     },
     open(sealed, context) {
       const { keyId, dataKey, body } = unwrap(sealed, context);
@@ -97,31 +96,14 @@ function requireUsable(id: string, key: Uint8Array): void {
   }
 }
 
-function encrypt(key: Uint8Array, plain: Uint8Array, context: string): string {
-  const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(context, "utf8"));
-  const sealed = Buffer.concat([cipher.update(plain), cipher.final()]);
-  return Buffer.concat([nonce, sealed, cipher.getAuthTag()]).toString("base64url");
-}
-
 function decrypt(key: VaultKey, text: string, context: string): Uint8Array {
-  const bytes = Buffer.from(text, "base64url");
-  if (bytes.length < NONCE_BYTES + TAG_BYTES) throw new VaultKeyError(key.id, "it is cut short");
-  const decipher = createDecipheriv("aes-256-gcm", key.key, bytes.subarray(0, NONCE_BYTES), {
-    authTagLength: TAG_BYTES,
-  });
-  decipher.setAAD(Buffer.from(context, "utf8"));
-  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-  try {
-    return Buffer.concat([
-      decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)),
-      decipher.final(),
-    ]);
-  } catch {
-    // Node's reason says nothing more, and a cause here could carry what is being opened.
+  const opened = openBytes(key.key, text, context);
+  if (opened === "cut-short") throw new VaultKeyError(key.id, "it is cut short");
+  if (opened === "not-ours") {
     throw new VaultKeyError(
       key.id,
       "the key is not the one it was sealed with, or the row was changed",
     );
   }
+  return opened;
 }

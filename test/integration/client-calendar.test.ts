@@ -241,6 +241,28 @@ test("an account that is asked for again by the same credentials keeps its acces
   }
 });
 
+test("an account's token is refreshed once for all programs of the fleet, by credentials or an auth of their own", async ({
+  world,
+}) => {
+  const ownAuth = (): OAuth2Client => {
+    const { clientId, clientSecret, refreshToken } = world.options.credentials;
+    const auth = new OAuth2Client({ clientId, clientSecret });
+    auth.setCredentials({ refresh_token: refreshToken });
+    return auth;
+  };
+  const programs = [
+    world.open(),
+    world.open({ consumer: "atoms" }),
+    world.open({ credentials: undefined, auth: ownAuth() }),
+    world.open({ credentials: undefined, auth: ownAuth() }),
+  ];
+  await Promise.all(
+    programs.map((program) => program.calendar.events.list({ calendarId: world.calendarId })),
+  );
+  const tokens = world.arrivals().filter(({ operation }) => operation === "oauth.token");
+  expect(tokens).toHaveLength(1);
+});
+
 test("a body that does not parse is a failure, not an answer", async ({ world }) => {
   const { calendar } = world.open();
   world.simulator.faults.install({

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import type { Redis } from "ioredis";
 import { describe, expect } from "vitest";
 import { epochMs, systemClock } from "../../src/core/clock.ts";
 import { accountId, consumer, projectId, quotaUser, tenantId } from "../../src/core/ids.ts";
@@ -7,11 +7,11 @@ import type { CallOptions, Guard, LogicalCall } from "../../src/core/request.ts"
 import type { TokenExchange } from "../../src/core/token-exchange.ts";
 import { createAccessTokens, type AccessTokens } from "../../src/google/google-auth.ts";
 import { createRedisTokenExchange } from "../../src/quota/redis-token-exchange.ts";
-import { createVault } from "../../src/store/vault.ts";
 import { test } from "../support/redis-test.ts";
 
 const ACCOUNT = accountId("acc_1");
-const seal = createVault([{ id: "k1", key: randomBytes(32) }]);
+const GRANT = { kind: "refresh-token", refreshToken: "r" } as const;
+const OTHER_GRANT = { kind: "refresh-token", refreshToken: "another" } as const;
 const callOptions = (over: Partial<CallOptions> = {}): CallOptions => ({
   consumer: consumer("test"),
   class: "poll",
@@ -72,7 +72,7 @@ function createProcess(endpoint: Endpoint, exchange: TokenExchange): AccessToken
             projectId: projectId("default"),
             tenantId: tenantId("acme"),
             quotaUser: quotaUser("u"),
-            grant: { kind: "refresh-token", refreshToken: "r" },
+            grant: GRANT,
           }),
         replaceRefreshToken: () => Promise.resolve(),
       },
@@ -88,7 +88,7 @@ const tokenOf = async (process: AccessTokens, call = callOptions()): Promise<str
 describe("token refreshes are single-flight per account across the fleet", () => {
   test("eight processes that need a token at once ask Google once", async ({ redis }) => {
     const endpoint = createEndpoint();
-    const exchange = createRedisTokenExchange({ redis, seal, clock: systemClock });
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
     const fleet = Array.from({ length: 8 }, () => createProcess(endpoint, exchange));
     const tokens = await Promise.all(fleet.map((process) => tokenOf(process)));
     expect(new Set(tokens)).toEqual(new Set(["token-1"]));
@@ -97,7 +97,7 @@ describe("token refreshes are single-flight per account across the fleet", () =>
 
   test("a token that Google rejected is refreshed once for all who hold it", async ({ redis }) => {
     const endpoint = createEndpoint();
-    const exchange = createRedisTokenExchange({ redis, seal, clock: systemClock });
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
     const fleet = Array.from({ length: 4 }, () => createProcess(endpoint, exchange));
     await Promise.all(fleet.map((process) => tokenOf(process)));
     for (const process of fleet) process.reject(ACCOUNT, "token-1");
@@ -110,7 +110,7 @@ describe("token refreshes are single-flight per account across the fleet", () =>
     redis,
   }) => {
     const endpoint = createEndpoint();
-    const exchange = createRedisTokenExchange({ redis, seal, clock: systemClock });
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
     const { answer } = endpoint;
     endpoint.answer = async () => {
       endpoint.answer = answer;
@@ -130,8 +130,8 @@ describe("token refreshes are single-flight per account across the fleet", () =>
   });
 
   test("a process that died while it refreshed holds nobody up for long", async ({ redis }) => {
-    const exchange = createRedisTokenExchange({ redis, seal, clock: systemClock });
-    expect(await exchange.claim(ACCOUNT, 200)).toMatchObject({ kind: "claimed" });
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
+    expect(await exchange.claim(GRANT, 200)).toMatchObject({ kind: "claimed" });
     expect(await tokenOf(createProcess(createEndpoint(), exchange))).toBe("token-1");
   });
 
@@ -144,6 +144,11 @@ describe("token refreshes are single-flight per account across the fleet", () =>
   });
 });
 
+async function otherKeys(redis: Redis, key: string): Promise<string[]> {
+  const keys = await redis.keys("*:token");
+  return keys.filter((one) => one !== key);
+}
+
 describe("the exchange in Redis", () => {
   const token = {
     accessToken: "ya29.very-secret",
@@ -152,28 +157,42 @@ describe("the exchange in Redis", () => {
     lifetimeMs: 3_600_000,
   };
 
-  test("keeps a token sealed, for its account alone, until it expires", async ({ redis }) => {
-    const exchange = createRedisTokenExchange({ redis, seal, clock: systemClock });
-    const claimed = await exchange.claim(ACCOUNT, 5000);
-    expect(await exchange.claim(ACCOUNT, 5000)).toEqual({ kind: "taken" });
-    if (claimed.kind === "claimed") await claimed.claim.publish(token);
-    expect(await exchange.read(ACCOUNT)).toEqual(token);
-    expect(await exchange.read(accountId("acc_2"))).toBeUndefined();
+  test("keeps a token sealed, for who holds its grant alone, until it expires", async ({
+    redis,
+  }) => {
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
+    const claimed = await exchange.claim(GRANT, 5000);
+    expect(await exchange.claim(GRANT, 5000)).toEqual({ kind: "taken" });
+    if (claimed.kind === "claimed") await claimed.claim.publish(token, undefined);
+    expect(await exchange.read(GRANT)).toEqual(token);
+    expect(await exchange.read(OTHER_GRANT)).toBeUndefined();
     const [key = ""] = await redis.keys("*:token");
+    expect(key).not.toContain(ACCOUNT);
     expect(await redis.get(key)).not.toContain("very-secret");
     expect(await redis.pttl(key)).toBeLessThanOrEqual(60_000);
-    // Another account's place does not open it.
-    await redis.rename(key, key.replace("acc_1", "acc_2"));
-    await expect(exchange.read(accountId("acc_2"))).rejects.toThrow(/cannot be opened/);
+    // Another grant's place does not open it.
+    const other = await exchange.claim(OTHER_GRANT, 5_000);
+    if (other.kind === "claimed") await other.claim.publish(token, undefined);
+    const [otherKey = ""] = await otherKeys(redis, key);
+    await redis.rename(key, otherKey);
+    expect(await exchange.read(OTHER_GRANT)).toBeUndefined();
+  });
+
+  test("a token that came with a new grant is found by both", async ({ redis }) => {
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
+    const claimed = await exchange.claim(GRANT, 5_000);
+    if (claimed.kind === "claimed") await claimed.claim.publish(token, OTHER_GRANT);
+    expect(await exchange.read(GRANT)).toEqual(token);
+    expect(await exchange.read(OTHER_GRANT)).toEqual(token);
   });
 
   test("a claim that ran out does not end the next one's", async ({ redis }) => {
-    const exchange = createRedisTokenExchange({ redis, seal, clock: systemClock });
-    const first = await exchange.claim(ACCOUNT, 20);
+    const exchange = createRedisTokenExchange({ redis, clock: systemClock });
+    const first = await exchange.claim(GRANT, 20);
     await expect.poll(() => redis.keys("*:claim")).toEqual([]);
-    const second = await exchange.claim(ACCOUNT, 5000);
+    const second = await exchange.claim(GRANT, 5000);
     expect(second.kind).toBe("claimed");
     if (first.kind === "claimed") await first.claim.release();
-    expect(await exchange.claim(ACCOUNT, 5000)).toEqual({ kind: "taken" });
+    expect(await exchange.claim(GRANT, 5000)).toEqual({ kind: "taken" });
   });
 });

@@ -2,6 +2,7 @@ import { Compute, ExternalAccountClient, GoogleAuth, JWT, OAuth2Client } from "g
 import { expect, test } from "vitest";
 import { createGuardedCalendar, createGuardedClient } from "../../packages/client/src/index.ts";
 import { guardAuth, type GuardableAuth } from "../../packages/client/src/guard-auth.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { accountId, consumer, projectId, quotaUser, tenantId } from "../../src/core/ids.ts";
 import type { Guard } from "../../src/core/request.ts";
 
@@ -14,13 +15,19 @@ const ATTRIBUTION = {
   consumer: consumer("booking-api"),
 };
 
+const unreachable = (): Promise<never> => Promise.reject(new Error("no Redis"));
+
 function guarded(auth: GuardableAuth): ReturnType<typeof guardAuth> {
   const guard: Guard = {
     call: (_call, attempt) => attempt(new AbortController().signal),
     fetch: () => Promise.resolve(new Response("{}", { status: 503 })),
   };
   const usualCall = { class: "interactive", deadlineMs: 1_000 } as const;
-  return guardAuth(auth, { attribution: ATTRIBUTION, usualCall, tokenUrl: TOKEN_URL }, { guard });
+  return guardAuth(
+    auth,
+    { attribution: ATTRIBUTION, usualCall, tokenUrl: TOKEN_URL },
+    { guard, clock: systemClock, exchange: { read: unreachable, claim: unreachable } },
+  );
 }
 
 test("an auth that fetches tokens past its transporter is refused, by name", () => {

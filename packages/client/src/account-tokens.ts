@@ -1,6 +1,7 @@
 import type { Clock } from "../../../src/core/clock.ts";
 import type { AccountCredentials, Grant } from "../../../src/core/credentials-source.ts";
 import type { Attribution, Guard } from "../../../src/core/request.ts";
+import type { TokenExchange } from "../../../src/core/token-exchange.ts";
 import { createAccessTokens, type AccessTokens } from "../../../src/google/google-auth.ts";
 import type { ClientCredentials, GuardedAccountOptions } from "./account-options.ts";
 import { guardAuth } from "./guard-auth.ts";
@@ -21,6 +22,8 @@ export function createAccountTokens(
     readonly clock: Clock;
     readonly google: { readonly tokenUrl: string };
     readonly deadlineMs: number;
+    /** Where the fleet shares access tokens. */
+    readonly exchange: TokenExchange;
   },
 ): AccountTokens {
   const { auth, credentials } = options;
@@ -54,6 +57,7 @@ function ownTokens(
     {
       guard: deps.guard,
       clock: deps.clock,
+      exchange: deps.exchange,
       credentials: {
         read: () => Promise.resolve<AccountCredentials>({ projectId, tenantId, quotaUser, grant }),
         replaceRefreshToken: (_accountId, refreshToken) => {

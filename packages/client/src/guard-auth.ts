@@ -6,12 +6,15 @@
  * Google and failed, which makes the next one a retry (I3), and the token that Google rejected last.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { Clock } from "../../../src/core/clock.ts";
 import { CallFailed } from "../../../src/core/failure.ts";
 import type { AccountId } from "../../../src/core/ids.ts";
 import { Refused, Unattributed } from "../../../src/core/refusal.ts";
 import type { Attribution, CallOptions, Guard, LogicalCall } from "../../../src/core/request.ts";
+import type { SharedToken, TokenExchange } from "../../../src/core/token-exchange.ts";
 import type { AccessTokens } from "../../../src/google/google-auth.ts";
 import { SEND_ONCE } from "../../../src/google/google-client.ts";
+import { createSharedRefresh, type FreshToken } from "../../../src/google/shared-refresh.ts";
 import { causesOf, withoutSecrets } from "../../../src/quota/without-secrets.ts";
 
 /** The least of google-auth-library's OAuth2Client that is used, so that any copy of that library will do. */
@@ -43,20 +46,40 @@ const NOT_GUARDABLE: ReadonlySet<string> = new Set(["Compute", "IdTokenClient", 
 export function guardAuth(
   auth: GuardableAuth,
   options: GuardAuthOptions,
-  { guard }: { readonly guard: Guard },
+  deps: { readonly guard: Guard; readonly clock: Clock; readonly exchange: TokenExchange },
 ): GuardedAuth {
   const kind = checkGuardable(auth);
   const currentCall = new AsyncLocalStorage<CallOptions>();
   const { projectId, tenantId, quotaUser } = options.attribution;
   let rejectedToken: string | undefined;
-  const fetchToken = createFetchToken(options, { guard, currentCall });
+  const fetchToken = createFetchToken(options, { guard: deps.guard, currentCall });
+  const share = createSharedRefresh({ ...deps, random: Math.random });
   const release = takeOver(auth.transporter.defaults, {
     fetchImplementation: fetchToken,
     ...SEND_ONCE,
   });
 
-  async function getToken(): Promise<string> {
+  async function getToken({ signal }: CallOptions): Promise<string> {
     try {
+      const { refreshToken } = credentialsOf(auth);
+      if (refreshToken !== undefined && isExpiring(auth, deps.clock)) {
+        const isGood = (shared: SharedToken): boolean =>
+          shared.accessToken !== rejectedToken &&
+          shared.expiresAt - deps.clock.now() > EAGER_REFRESH_MS;
+        const grant = { kind: "refresh-token", refreshToken } as const;
+        const shared = await share({
+          grant,
+          signal,
+          isGood,
+          refresh: () => refreshWith(auth, deps.clock),
+        });
+        const { accessToken, expiresAt } = shared;
+        auth.setCredentials({
+          ...auth.credentials,
+          access_token: accessToken,
+          expiry_date: expiresAt,
+        });
+      }
       const { token } = await auth.getAccessToken();
       if (typeof token === "string" && token !== "" && token !== rejectedToken) return token;
     } catch (error) {
@@ -68,7 +91,10 @@ export function guardAuth(
   return {
     release,
     get: async (_accountId: AccountId, call) => {
-      const accessToken = await orAborted(currentCall.run(call, getToken), call.signal);
+      const accessToken = await orAborted(
+        currentCall.run(call, () => getToken(call)),
+        call.signal,
+      );
       const mustNameQuotaUser = kind === "JWT";
       return { projectId, tenantId, quotaUser, accessToken, mustNameQuotaUser };
     },
@@ -80,6 +106,49 @@ export function guardAuth(
       auth.setCredentials({ ...credentials, expiry_date: 1 });
     },
     forget: () => undefined,
+  };
+}
+
+/** As google-auth-library has it: from then on it refreshes by itself. */
+const EAGER_REFRESH_MS = 5 * 60_000;
+
+function credentialsOf({ credentials }: GuardableAuth): {
+  readonly refreshToken: string | undefined;
+  readonly accessToken: string | undefined;
+  readonly expiresAt: number;
+} {
+  const read = (name: string): unknown =>
+    Object.entries(credentials).find(([key]) => key === name)?.[1];
+  const [refreshToken, accessToken, expiry] = [
+    read("refresh_token"),
+    read("access_token"),
+    read("expiry_date"),
+  ];
+  return {
+    refreshToken:
+      typeof refreshToken === "string" && refreshToken !== "" ? refreshToken : undefined,
+    accessToken: typeof accessToken === "string" && accessToken !== "" ? accessToken : undefined,
+    expiresAt: typeof expiry === "number" ? expiry : 0,
+  };
+}
+
+function isExpiring(auth: GuardableAuth, clock: Clock): boolean {
+  const { accessToken, expiresAt } = credentialsOf(auth);
+  return accessToken === undefined || expiresAt - clock.now() <= EAGER_REFRESH_MS;
+}
+
+/** By the adopter's own object: it refreshes since its token is expiring, and keeps what it got. */
+async function refreshWith(auth: GuardableAuth, clock: Clock): Promise<FreshToken> {
+  const before = credentialsOf(auth).refreshToken;
+  await auth.getAccessToken();
+  const { accessToken, expiresAt, refreshToken } = credentialsOf(auth);
+  if (accessToken === undefined) throw rejected();
+  const hasNew = refreshToken !== undefined && refreshToken !== before;
+  return {
+    accessToken,
+    grantId: "",
+    lifetimeMs: expiresAt - clock.now(),
+    ...(hasNew ? { newGrant: { kind: "refresh-token", refreshToken } as const } : {}),
   };
 }
 

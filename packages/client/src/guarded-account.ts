@@ -15,6 +15,7 @@ import { BudgetSpent, LedgerUnavailable, Unattributed } from "../../../src/core/
 import type { Attribution, CallOptions, Guard, RequestClass } from "../../../src/core/request.ts";
 import { createGoogleCall } from "../../../src/google/google-call.ts";
 import { SEND_ONCE, WITHOUT_LOGGING } from "../../../src/google/google-client.ts";
+import type { TokenExchange } from "../../../src/core/token-exchange.ts";
 import { checkAccountOptions, type GuardedAccountOptions } from "./account-options.ts";
 import { createAccountTokens, type AccountTokens } from "./account-tokens.ts";
 import { keyOfCall, type FailedCalls } from "./failed-calls.ts";
@@ -51,6 +52,8 @@ export interface GuardedAccountDeps {
   readonly identity: Pick<Attribution, "projectId" | "consumer">;
   readonly google: { readonly apiRootUrl: string; readonly tokenUrl: string };
   readonly deadlineMs: number;
+  /** Where the fleet shares access tokens. */
+  readonly exchange: TokenExchange;
   /** Undefined: nobody is asked for refreshes. */
   readonly askForRefresh: ((target: RefreshTarget) => Promise<void>) | undefined;
   readonly failedCalls: FailedCalls;

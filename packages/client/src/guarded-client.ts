@@ -8,6 +8,7 @@
 import { Redis, type RedisOptions } from "ioredis";
 import { systemClock, type EpochMs } from "../../../src/core/clock.ts";
 import { consumer, projectId } from "../../../src/core/ids.ts";
+import type { TokenExchange } from "../../../src/core/token-exchange.ts";
 import { classifyFailure } from "../../../src/google/classify-failure.ts";
 import { classifyThrown } from "../../../src/google/classify-thrown.ts";
 import { DAY_TIME_ZONE, dayTurns } from "../../../src/quota/day-turns.ts";
@@ -15,6 +16,7 @@ import { createGuard, type ClosableGuard, type GuardOptions } from "../../../src
 import { createLedger } from "../../../src/quota/ledger.ts";
 import { createPermitBroker } from "../../../src/quota/permit-broker.ts";
 import type { PermitBroker } from "../../../src/quota/permit.ts";
+import { createRedisTokenExchange } from "../../../src/quota/redis-token-exchange.ts";
 import type { RequestRecord } from "../../../src/quota/request-observer.ts";
 import { checkClientOptions, type GuardedAccountOptions } from "./account-options.ts";
 import { createFailedCalls } from "./failed-calls.ts";
@@ -62,8 +64,6 @@ const GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token";
 const HOUR_MS = 3_600_000;
 const CLOSE_WITHIN_MS = 10_000;
 const DEADLINE_MS = 15_000;
-/** How much of the time left to a call it may spend on waiting for a permit. */
-const WAITING_SHARE = 0.9;
 
 /** The same values as in Ballast's own processes, but for the number of slots. */
 const GUARD = {
@@ -98,6 +98,7 @@ export function createGuardedClient(options: GuardedClientOptions): GuardedClien
       identity,
       google,
       deadlineMs: options.deadlineMs ?? DEADLINE_MS,
+      exchange: budget.exchange,
       askForRefresh: asker && ((target) => asker.ask(target)),
       failedCalls,
       onError,
@@ -140,17 +141,14 @@ function connect(
   options: GuardedClientOptions,
   { projectId: project }: { readonly projectId: ReturnType<typeof projectId> },
   onError: (error: unknown) => void,
-): { readonly broker: PermitBroker; close(): Promise<void> } {
+): { readonly broker: PermitBroker; readonly exchange: TokenExchange; close(): Promise<void> } {
   const redis = openRedis(options.redis);
   redis.on("error", onError);
   const ledger = createLedger({ projectId: project }, { redis, clock: systemClock });
   const broker = createPermitBroker({}, { ledgerOf: () => ledger, clock: systemClock });
   return {
-    broker: {
-      ...broker,
-      // So that the refusal, which says why, comes before the call's deadline, which does not.
-      acquire: (ask) => broker.acquire({ ...ask, maxWaitMs: ask.maxWaitMs * WAITING_SHARE }),
-    },
+    broker,
+    exchange: createRedisTokenExchange({ redis, clock: systemClock }),
     close: async () => {
       await broker.close();
       ledger.close();
