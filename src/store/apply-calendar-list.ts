@@ -117,6 +117,7 @@ async function applyEntry(
             due_at: listing.result.now,
             due_reason: "requested",
             queued_until: null,
+            watch_due_at: listing.result.now,
           }
         : {}),
     })
@@ -164,6 +165,7 @@ async function addCalendar(
       due_at: result.now,
       due_class: rankOfClass("poll"),
       due_reason: "first-sync",
+      watch_due_at: result.now,
     })
     .execute();
   note(listing, "calendar-added", { id, generation: 0 });
@@ -176,7 +178,13 @@ async function loseCalendar(
 ): Promise<void> {
   await listing.trx
     .updateTable("calendars")
-    .set({ lost_reason: reason, due_at: null, queued_until: null })
+    .set({
+      lost_reason: reason,
+      due_at: null,
+      queued_until: null,
+      // Its channels are to be stopped.
+      watch_due_at: listing.result.now,
+    })
     .where("number", "=", row.number)
     .execute();
   note(listing, "calendar-lost", row);

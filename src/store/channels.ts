@@ -1,18 +1,29 @@
-import { epochMs } from "../core/clock.ts";
-import type { ChannelRow, ChannelStore } from "../core/channel-store.ts";
-import { calendarId } from "../core/ids.ts";
+import type { Updateable } from "kysely";
+import type { ChannelStore } from "../core/channel-store.ts";
+import { channelsOf, toChannel } from "./channel-rows.ts";
 import type { Database } from "./database.ts";
+import { markNotified } from "./mark-notified.ts";
+import { readPushHealth } from "./push-health.ts";
 import type { Tables } from "./tables.ts";
+import { createWatchStore } from "./watch-work.ts";
 
-/** Channels in the database. */
+/** Channels in the database, whose calendars need them looked after, and what they told. */
 export function createChannelStore(deps: { readonly database: Database }): ChannelStore {
-  return { ...reading(deps.database), ...writing(deps.database) };
+  const { database } = deps;
+  return {
+    ...reading(database),
+    ...writing(database),
+    ...createWatchStore(deps),
+    markNotified: (notified, how) => markNotified(database, notified, how),
+    health: (now) => readPushHealth(database, now),
+  };
 }
 
-type Reading = Pick<ChannelStore, "get" | "listOfCalendar" | "listExpiring">;
+type Reading = Pick<ChannelStore, "get" | "listOfCalendar">;
+type Writing = Pick<ChannelStore, "add" | "confirm" | "markStopping" | "remove">;
 
-function writing(database: Database): Omit<ChannelStore, keyof Reading> {
-  const change = async (id: string, values: Partial<Tables["channels"]>): Promise<boolean> => {
+function writing(database: Database): Writing {
+  const change = async (id: string, values: Updateable<Tables["channels"]>): Promise<boolean> => {
     const row = await database.write((trx) =>
       trx
         .updateTable("channels")
@@ -37,6 +48,7 @@ function writing(database: Database): Omit<ChannelStore, keyof Reading> {
             expires_at: null,
             created_at: channel.createdAt,
             last_message_at: null,
+            reason: channel.reason ?? "first",
           })
           .execute();
       });
@@ -45,9 +57,6 @@ function writing(database: Database): Omit<ChannelStore, keyof Reading> {
       change(id, { state: "live", resource_id: resourceId, expires_at: expiresAt }),
     async markStopping(id) {
       await change(id, { state: "stopping" });
-    },
-    async noteMessage(id, at) {
-      await change(id, { last_message_at: at });
     },
     async remove(id) {
       await database.write(async (trx) => {
@@ -65,42 +74,6 @@ function reading(database: Database): Reading {
       );
       return row === undefined ? undefined : toChannel(row);
     },
-    async listOfCalendar(id) {
-      const rows = await database.read((db) =>
-        db
-          .selectFrom("channels")
-          .selectAll()
-          .where("calendar_id", "=", id)
-          .orderBy("created_at")
-          .orderBy("id")
-          .execute(),
-      );
-      return rows.map(toChannel);
-    },
-    async listExpiring(before, limit) {
-      const rows = await database.read((db) =>
-        db
-          .selectFrom("channels")
-          .selectAll()
-          .where("state", "=", "live")
-          .where("expires_at", "<", before)
-          .orderBy("expires_at")
-          .limit(limit)
-          .execute(),
-      );
-      return rows.map(toChannel);
-    },
-  };
-}
-
-function toChannel(row: Tables["channels"]): ChannelRow {
-  return {
-    id: row.id,
-    calendarId: calendarId(row.calendar_id),
-    state: row.state,
-    resourceId: row.resource_id ?? undefined,
-    expiresAt: row.expires_at === null ? undefined : epochMs(row.expires_at),
-    createdAt: epochMs(row.created_at),
-    lastMessageAt: row.last_message_at === null ? undefined : epochMs(row.last_message_at),
+    listOfCalendar: (id) => database.read((db) => channelsOf(db, id)),
   };
 }

@@ -11,6 +11,8 @@ export interface Dialect {
   readonly name: "sqlite" | "postgres";
   /** Locks the rows a SELECT returns until the transaction ends; nothing where one writer is the rule. */
   readonly forUpdate: RawBuilder<unknown>;
+  /** As `forUpdate`, without the rows that somebody else holds this moment. */
+  readonly forUpdateOfFree: RawBuilder<unknown>;
   /** At most one transaction at a time gets past this, fleet-wide, for one `name`. */
   excludeOthers(trx: Trx, name: "migrate" | "claim" | "usage" | "grants"): Promise<void>;
   /** As above, of one tenant's `what` only. */

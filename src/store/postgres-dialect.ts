@@ -13,6 +13,7 @@ const TYPES = { text: 'text collate "C"', bigint: "bigint" } as const;
 export const postgresDialect: Dialect = {
   name: "postgres",
   forUpdate: sql`for update`,
+  forUpdateOfFree: sql`for update skip locked`,
   async excludeOthers(trx, name) {
     await sql`select pg_advisory_xact_lock(${sql.lit(LOCK_SPACE)}, ${sql.lit(LOCKS[name])})`.execute(
       trx,

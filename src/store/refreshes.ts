@@ -10,7 +10,13 @@ import type {
   UnfinishedRefresh,
 } from "../core/refresh-store.ts";
 import type { Mirror } from "./busy-mirror.ts";
-import { classOfRank, dueReasonOf, momentOf, type StoredCalendar } from "./calendar-rows.ts";
+import {
+  classOfRank,
+  dueReasonOf,
+  momentOf,
+  rankOfClass,
+  type StoredCalendar,
+} from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { NO_LISTING } from "./no-listing.ts";
 import { publishListing } from "./publish-listing.ts";
@@ -126,7 +132,12 @@ async function postpone(
 ): Promise<"postponed" | "fenced-out"> {
   const { failure, tokenDeaths, pageSize, state } = outcome;
   // I6: what was asked for during the refresh keeps its own, earlier time.
-  const asked = sql`(pending_due_at is not null and pending_due_at < ${outcome.dueAt})`;
+  // Set aside, it does so only for who may hurry a slowed calendar: else each notification would bring it back.
+  const mayHurry =
+    state.kind === "slowed"
+      ? sql`pending_class in (${rankOfClass("interactive")}, ${rankOfClass("backfill")})`
+      : sql`true`;
+  const asked = sql`(pending_due_at is not null and pending_due_at < ${outcome.dueAt} and ${mayHurry})`;
   const row = await trx
     .updateTable("calendars")
     .set({
@@ -149,7 +160,8 @@ async function postpone(
         : { token_deaths: tokenDeaths.count, last_token_death_at: tokenDeaths.lastAt }),
       ...(pageSize === undefined ? {} : { page_size: pageSize }),
       ...(state.kind === "slowed" ? { slowed_reason: state.reason } : {}),
-      ...(state.kind === "lost" ? { lost_reason: state.reason } : {}),
+      // Its channels are to be stopped.
+      ...(state.kind === "lost" ? { lost_reason: state.reason, watch_due_at: outcome.dueAt } : {}),
     })
     .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)

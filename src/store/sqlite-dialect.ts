@@ -5,6 +5,7 @@ import type { Dialect } from "./database.ts";
 export const sqliteDialect: Dialect = {
   name: "sqlite",
   forUpdate: sql``,
+  forUpdateOfFree: sql``,
   // BEGIN IMMEDIATE has excluded every other writer already.
   excludeOthers: () => Promise.resolve(),
   excludeOthersOf: () => Promise.resolve(),

@@ -1,0 +1,160 @@
+import { sql } from "kysely";
+import type { ChannelStore, WatchSettled, WatchWork } from "../core/channel-store.ts";
+import { epochMs } from "../core/clock.ts";
+import { accountId, calendarId, googleCalendarId, tenantId } from "../core/ids.ts";
+import { channelsOf } from "./channel-rows.ts";
+import type { Database, Trx } from "./database.ts";
+import { fromStoredText, toStoredText } from "./stored-text.ts";
+
+/*
+ * Work on a calendar's channels, by its due time alone: due → claimed (due again when the claim runs out)
+ * → begun (due again when the lease runs out) → settled. The time it would be due again names the holder,
+ * so whoever comes late finds another one there and does nothing.
+ */
+
+type WatchStore = Pick<ChannelStore, "claimWatches" | "beginWatch" | "settleWatch" | "noteSilence">;
+
+/** Whose channels need looking after, and by whom. */
+export function createWatchStore({ database }: { readonly database: Database }): WatchStore {
+  return {
+    claimWatches: (query) => claimWatches(database, query),
+    beginWatch: (id, lease) => database.write((trx) => beginWatch(trx, id, lease)),
+    settleWatch: (id, settled) => database.write((trx) => settleWatch(trx, id, settled)),
+    async noteSilence(id, now) {
+      await database.write((trx) =>
+        trx
+          .updateTable("calendars")
+          .set({ watch_silent_at: now, watch_due_at: now })
+          .where("id", "=", toStoredText(id))
+          .where("watch_state", "=", "watched")
+          .where("watch_silent_at", "is", null)
+          .execute(),
+      );
+    },
+  };
+}
+
+async function claimWatches(
+  database: Database,
+  query: Parameters<ChannelStore["claimWatches"]>[0],
+): ReturnType<ChannelStore["claimWatches"]> {
+  const claim = epochMs(query.now + query.queuedForMs);
+  const taken = await database.write(async (trx) => {
+    await database.dialect.excludeOthers(trx, "claim");
+    const tenants = (await dueTenants(trx, query.now)).slice(0, query.limit);
+    const each = Math.max(1, Math.floor(query.limit / Math.max(1, tenants.length)));
+    const rows: { readonly id: string; readonly tenant_id: string }[] = [];
+    for (const tenant of tenants) {
+      const found = await trx
+        .selectFrom("calendars")
+        .select(["id", "tenant_id"])
+        // In the words of the index's own condition, so that both planners recognise it.
+        .where(sql<boolean>`account_state = 'connected' and watch_due_at is not null`)
+        .where("tenant_id", "=", tenant)
+        .where("watch_due_at", "<=", query.now)
+        .orderBy("watch_due_at")
+        .limit(each)
+        .modifyEnd(database.dialect.forUpdateOfFree)
+        .execute();
+      rows.push(...found);
+    }
+    if (rows.length === 0) return rows;
+    await trx
+      .updateTable("calendars")
+      .set({ watch_due_at: claim })
+      .where(
+        "id",
+        "in",
+        rows.map(({ id }) => id),
+      )
+      .execute();
+    return rows;
+  });
+  return taken.map((row) => ({
+    calendarId: calendarId(row.id),
+    tenantId: tenantId(fromStoredText(row.tenant_id)),
+    claim,
+  }));
+}
+
+/** Two index steps a tenant, however many of its calendars are due. */
+async function dueTenants(trx: Trx, now: number): Promise<string[]> {
+  const isInIndex = sql`account_state = 'connected' and watch_due_at is not null`;
+  const { rows } = await sql<{ tenant_id: string }>`
+    with recursive tenants (tenant_id) as (
+      select (select min(tenant_id) from calendars where ${isInIndex})
+      union all
+      select (select min(c.tenant_id) from calendars as c
+              where ${isInIndex} and c.tenant_id > tenants.tenant_id)
+      from tenants where tenants.tenant_id is not null
+    ),
+    longest (tenant_id, due_at) as (
+      select tenant_id, (select min(watch_due_at) from calendars as c
+                         where ${isInIndex} and c.tenant_id = tenants.tenant_id)
+      from tenants where tenant_id is not null
+    )
+    select tenant_id from longest where due_at <= ${now} order by due_at`.execute(trx);
+  return rows.map((row) => row.tenant_id);
+}
+
+async function beginWatch(
+  trx: Trx,
+  id: string,
+  lease: Parameters<ChannelStore["beginWatch"]>[1],
+): Promise<WatchWork | undefined> {
+  const row = await trx
+    .selectFrom("calendars")
+    .selectAll()
+    .where("id", "=", toStoredText(id))
+    .where("watch_due_at", "=", lease.claim)
+    .where("account_state", "=", "connected")
+    .executeTakeFirst();
+  if (row === undefined) return undefined;
+  // One millisecond more, where it would be taken for the claim.
+  const until = lease.until === lease.claim ? epochMs(lease.until + 1) : lease.until;
+  const begun = await trx
+    .updateTable("calendars")
+    // What stands if this process dies now: due when the lease is over, and the next try a retry.
+    .set({ watch_due_at: until, watch_earlier_attempt: "reached-google" })
+    .where("id", "=", toStoredText(id))
+    .where("watch_due_at", "=", lease.claim)
+    .returning("id")
+    .executeTakeFirst();
+  if (begun === undefined) return undefined;
+  return {
+    calendarId: calendarId(row.id),
+    until,
+    accountId: accountId(row.account_id),
+    tenantId: tenantId(fromStoredText(row.tenant_id)),
+    googleId: googleCalendarId(fromStoredText(row.google_id)),
+    isWanted: row.lost_reason === null && row.paused_reason === null,
+    state: row.watch_state,
+    isSilent: row.watch_silent_at !== null,
+    consecutiveFailures: row.watch_failures,
+    earlierAttempt: row.watch_earlier_attempt,
+    channels: await channelsOf(trx, row.id),
+  };
+}
+
+async function settleWatch(trx: Trx, id: string, settled: WatchSettled): Promise<boolean> {
+  const row = await trx
+    .updateTable("calendars")
+    .set({
+      watch_state: settled.state,
+      watch_due_at: settled.dueAt ?? null,
+      watch_failures: settled.consecutiveFailures,
+      watch_earlier_attempt: settled.earlierAttempt,
+      ...(settled.isSilenceAnswered ? { watch_silent_at: null } : {}),
+    })
+    .where("id", "=", toStoredText(id))
+    .where("watch_due_at", "=", settled.until)
+    .returning("id")
+    .executeTakeFirst();
+  if (row !== undefined) return true;
+  await trx
+    .updateTable("calendars")
+    .set({ watch_state: settled.state })
+    .where("id", "=", toStoredText(id))
+    .execute();
+  return false;
+}
