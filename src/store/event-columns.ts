@@ -68,9 +68,27 @@ function toEventRow(
     recurring_event_key: series === undefined ? null : toStoredText(series),
     ...times(event),
     updated_ms: Number.isNaN(updatedMs) ? null : updatedMs,
-    // JSON escapes NUL and lone surrogates: any event is plain text here.
-    raw: JSON.stringify(mirror.project(event)),
+    raw: toRaw(mirror.project(event)),
   };
+}
+
+/** JSON escapes NUL and lone surrogates: any event is plain text here. */
+function toRaw(event: GoogleEvent): string {
+  try {
+    return JSON.stringify(event);
+  } catch {
+    // Nested deeper than can be written, though it could be read: one such field must not cost the calendar.
+    return JSON.stringify(Object.fromEntries(Object.entries(event).filter(isWritable)));
+  }
+}
+
+function isWritable(field: readonly [string, unknown]): boolean {
+  try {
+    JSON.stringify(field);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function textOf(value: unknown): string | undefined {
@@ -106,7 +124,8 @@ function times(
     };
   }
   const endMs = Math.max(spanOf(event.end)?.latestMs ?? start.latestMs, start.latestMs);
-  const durationMs = endMs - start.earliestMs;
+  // From the first moment of time to its last is more than a number holds exactly.
+  const durationMs = Math.min(endMs - start.earliestMs, OPEN_ENDED_MS);
   const recurrence = recurrenceOf(event);
   const isSeries = recurrence.length > 0 && textOf(event.recurringEventId) === undefined;
   return {

@@ -19,7 +19,7 @@ export function lastPossibleEnd(
     lastStartMs = Math.max(lastStartMs, lastStartOfLine(line, first.startMs));
     if (lastStartMs >= OPEN_ENDED_MS) return OPEN_ENDED_MS;
   }
-  return lastStartMs + first.durationMs + ZONE_MARGIN_MS;
+  return Math.min(lastStartMs + first.durationMs + ZONE_MARGIN_MS, OPEN_ENDED_MS);
 }
 
 /** The first moment at which any occurrence can begin, never too late: an RDATE may lie before the start. */
@@ -52,8 +52,10 @@ function lastStartOfLine(line: string, startMs: number): number {
 }
 
 function lastDate(list: string): number {
-  const moments = list.split(",").map((date) => icalMoment(date));
-  return Math.max(...moments.map((moment) => moment ?? OPEN_ENDED_MS));
+  let lastMs = -OPEN_ENDED_MS;
+  // Not spread into one call: a line may name more dates than a call takes arguments.
+  for (const date of list.split(",")) lastMs = Math.max(lastMs, icalMoment(date) ?? OPEN_ENDED_MS);
+  return lastMs;
 }
 
 function lastStartOfRule(rule: string, startMs: number): number {

@@ -1,6 +1,5 @@
 import type { CalendarSource, EventsPage } from "../core/calendar-source.ts";
 import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
-import { CallFailed } from "../core/failure.ts";
 import type { Consumer, CalendarId } from "../core/ids.ts";
 import type {
   PublishedChanges,
@@ -14,6 +13,7 @@ import { decideRefresh, type RefreshPlan } from "./decide-refresh.ts";
 import { nextPollAt, type Random } from "./schedule.ts";
 import { settleFailure, type AccountEffect, type Settlement } from "./settle-failure.ts";
 import { persist } from "./persist.ts";
+import { watchListing } from "./watch-listing.ts";
 
 /**
  * One refresh of one calendar.
@@ -66,8 +66,6 @@ export type RefreshOutcome =
 
 /** How often one job may begin again after a dead token or a page that was too large. */
 const MAX_ROUNDS = 8;
-/** Ten million events at the usual page size: beyond that a listing is taken for one that never ends. */
-const MAX_PAGES = 4_000;
 
 export type RefreshCalendar = (
   calendarId: CalendarId,
@@ -145,22 +143,15 @@ async function list(attempt: Attempt): Promise<AttemptOutcome> {
     fingerprint: deps.source.eventsFingerprint,
     now: deps.clock.now(),
   });
+  const watch = watchListing();
   let { pageToken, pagesStored } = plan;
   for (;;) {
-    // Fails like any answer that is none, so that the calendar is slowed and reported, not read for ever.
-    if (pagesStored >= MAX_PAGES) {
-      throw new CallFailed(
-        {
-          kind: "malformed-response",
-          detail: `the list goes on after ${String(pagesStored)} pages`,
-        },
-        { operation: "events.list" },
-      );
-    }
+    watch.checkLength(pagesStored);
     const page = await fetchPage(attempt, plan, pageToken);
     const progress = { plan, pagesStored };
     if (page.nextPageToken === undefined) return publishPage(attempt, progress, page);
 
+    watch.note(page, pagesStored);
     const stored = await stagePage(attempt, progress, page);
     if (stored === "fenced-out") {
       return { kind: "fenced-out", requests: attempt.requests };

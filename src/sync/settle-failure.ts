@@ -7,6 +7,7 @@ import type { RefreshPostponed, RefreshState } from "../core/refresh-store.ts";
 import { Refused, type RefusalCode } from "../core/refusal.ts";
 import type { EarlierAttempt } from "../core/request.ts";
 import { backoffMs, nextPollAt, type Random } from "./schedule.ts";
+import { EndlessListing } from "./watch-listing.ts";
 
 /** What a failure means for the account behind the calendar. */
 export interface AccountEffect {
@@ -36,6 +37,8 @@ export interface FailureContext {
 /** After this many failures in a row a calendar is set aside: slowed, with its reason, reported. */
 const SLOWED_AFTER_FAILURES = 8;
 const SLOWED_INTERVAL_MS = 6 * 3_600_000;
+/** Each look at a listing that never ends may cost thousands of requests. */
+const ENDLESS_INTERVAL_MS = 24 * 3_600_000;
 const CONFIRM_LOST_AFTER_MS = 60_000;
 /** Deaths of sync tokens within a day before the calendar is slowed instead of read in full again. */
 const TOKEN_DEATHS_ALLOWED = 3;
@@ -75,6 +78,7 @@ export function settleFailure(error: unknown, context: FailureContext): Settleme
       reason: REFUSAL_REASON[error.code],
     });
   }
+  if (error instanceof EndlessListing) return settleEndless(error, context);
   return settleBackoff("BALLAST_BUG", context, { reason: "backoff" });
 }
 
@@ -164,21 +168,42 @@ function settleDeadToken(code: string, context: FailureContext): Settlement {
   };
 }
 
+/**
+ * At once, but only the first time: a page token that dies whenever it is used would have a long listing
+ * read from its first page for ever, were it not counted and made to wait like any other failure.
+ */
 function settleRestart(code: string, context: FailureContext): Settlement {
-  const hadPages = context.state.unfinished?.nextPageToken !== undefined;
+  const { state, now } = context;
+  const again = state.unfinished?.nextPageToken !== undefined && state.consecutiveFailures === 0;
   const settlement = settleBackoff(code, context, { reason: "backoff" });
   return {
     ...settlement,
-    again: hadPages,
+    again,
     postponed: {
       ...settlement.postponed,
       dropUnfinished: true,
       earlierAttempt: "none",
-      dueAt: hadPages ? context.now : settlement.postponed.dueAt,
+      dueAt: again ? now : settlement.postponed.dueAt,
     },
   };
 }
 
+/** Set aside at once. What was read is dropped: going on from it would only fail again, at no request. */
+function settleEndless({ code }: EndlessListing, context: FailureContext): Settlement {
+  return settle(context, {
+    code,
+    reason: "backoff",
+    dueAt: nextPollAt(context.now, ENDLESS_INTERVAL_MS, context.random),
+    changes: {
+      earlierAttempt: "none",
+      dropUnfinished: true,
+      failure: { code, consecutive: context.state.consecutiveFailures + 1 },
+      state: { kind: "slowed", reason: code },
+    },
+  });
+}
+
+/** Counts no failure: the page size only ever shrinks, so this ends after a dozen times. */
 function settleSmallerPages(code: string, context: FailureContext): Settlement {
   const { pageSize } = context.state;
   if (pageSize <= 1) return settleBackoff(code, context, { reason: "backoff" });

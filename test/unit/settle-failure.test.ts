@@ -3,6 +3,7 @@ import { epochMs } from "../../src/core/clock.ts";
 import { CallFailed, type Failure, type FailureKind } from "../../src/core/failure.ts";
 import { BudgetSpent, Paused } from "../../src/core/refusal.ts";
 import { settleFailure, type FailureContext } from "../../src/sync/settle-failure.ts";
+import { EndlessListing } from "../../src/sync/watch-listing.ts";
 import { refreshState, twoPagesStored } from "../support/refresh-states.ts";
 
 const NOW = epochMs(1_000_000);
@@ -167,6 +168,52 @@ test("a dead page token begins the listing again, once", () => {
     postponed: { dropUnfinished: true, dropSyncToken: false },
   });
   expect(settleFailure(dead, context()).again).toBe(false);
+});
+
+test("a page token that dies each time it is used waits, and is set aside", () => {
+  const dead = failed({ kind: "page-token-dead" });
+  const state = refreshState({ unfinished: twoPagesStored, consecutiveFailures: 1 });
+  const second = settleFailure(dead, context({ state }));
+  expect(second.again).toBe(false);
+  expect(second.postponed.dueAt).toBeGreaterThan(NOW);
+
+  const eighth = settleFailure(dead, context({ state: { ...state, consecutiveFailures: 7 } }));
+  expect(eighth).toMatchObject({ again: false, postponed: { state: { kind: "slowed" } } });
+  expect(eighth.postponed.dueAt).toBeGreaterThan(NOW + HOUR);
+});
+
+test("a body that is too large at any page size is asked for a dozen times, then counted as a failure", () => {
+  const tooLarge = failed(EVERY_FAILURE["response-too-large"]);
+  let pageSize = 2_500;
+  let halved = 0;
+  for (; halved < 100; halved += 1) {
+    const { again, postponed } = settleFailure(
+      tooLarge,
+      context({ state: refreshState({ pageSize }) }),
+    );
+    if (!again) break;
+    pageSize = postponed.pageSize ?? pageSize;
+  }
+  expect({ halved, pageSize }).toEqual({ halved: 11, pageSize: 1 });
+  const state = refreshState({ pageSize, consecutiveFailures: 7 });
+  expect(settleFailure(tooLarge, context({ state })).postponed.state).toEqual({
+    kind: "slowed",
+    reason: "GCAL_RESPONSE_TOO_LARGE",
+  });
+});
+
+test("a listing that does not end is set aside at once, and what it brought is dropped", () => {
+  const state = refreshState({ unfinished: twoPagesStored });
+  const endless = new EndlessListing("a page token came back", 2);
+  const { again, postponed } = settleFailure(endless, context({ state }));
+  expect(again).toBe(false);
+  expect(postponed).toMatchObject({
+    dropUnfinished: true,
+    dropSyncToken: false,
+    state: { kind: "slowed", reason: "BALLAST_ENDLESS_LISTING" },
+    failure: { code: "BALLAST_ENDLESS_LISTING", consecutive: 1 },
+  });
+  expect(postponed.dueAt - NOW).toBe(24 * HOUR);
 });
 
 test("the eighth failure in a row sets the calendar aside with its reason", () => {
