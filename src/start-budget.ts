@@ -90,6 +90,10 @@ async function seedLimits(
 function tellLedgerEvents({ logger, clock }: BudgetDeps): (event: LedgerEvent) => void {
   let quietUntilMs = clock.monotonicMs() + LEDGER_TROUBLE_QUIET_MS;
   return (event) => {
+    if (event.kind === "project-stopped") {
+      logger.log("error", "Google refuses the whole project; nothing is sent", event);
+      return;
+    }
     if (event.kind === "trouble") {
       const nowMs = clock.monotonicMs();
       if (nowMs < quietUntilMs) return;

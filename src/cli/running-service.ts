@@ -53,7 +53,7 @@ export async function askRunning(
     const { quota, breakers } = statusSchema.parse(await response.json());
     if (quota === null) return undefined;
     // The public status names no pauses: they name tenants.
-    return { ...quota, breakers, pauses: [] };
+    return { ...quota, breakers, stop: undefined, pauses: [] };
   } catch {
     signal.throwIfAborted();
     return undefined;

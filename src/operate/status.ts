@@ -135,6 +135,9 @@ function judge(known: {
     };
   }
   if (quota === "not-asked") return judgeCalendars(facts);
+  if (quota.stop !== undefined) {
+    return { verdict: "stopped", sentence: sentenceOfStop(quota.stop) };
+  }
   const everything = quota.pauses.find(({ scope }) => scope === "project");
   if (everything !== undefined) {
     return { verdict: "stopped", sentence: `Everything is paused: ${everything.reason}.` };
@@ -147,6 +150,17 @@ function judge(known: {
     };
   }
   return judgeCalendars(facts);
+}
+
+function sentenceOfStop({ reason, until }: NonNullable<QuotaStatus["stop"]>): string {
+  const when = new Date(until).toISOString();
+  if (reason === "api-not-enabled") {
+    return `The Calendar API is not enabled in the Google Cloud project: nothing is sent until an operator enables it; Google is asked again at ${when}.`;
+  }
+  if (reason === "day-limit-exceeded") {
+    return `Google says that the project's day is spent: nothing is sent until ${when}.`;
+  }
+  return `Google refuses the whole project (${reason}): nothing is sent until ${when}.`;
 }
 
 function judgeCalendars({ calendars, accounts, refused }: DatabaseFacts): Judgement {

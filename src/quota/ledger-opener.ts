@@ -57,6 +57,8 @@ export interface LedgerOpenerDeps {
 export type LedgerEvent =
   | { readonly kind: "opened"; readonly rule: OpeningRule; readonly epochNumber: number }
   | { readonly kind: "not-open"; readonly status: string; readonly reason: string }
+  /** Google refuses the whole project; told by one process of the fleet, once until it is over. */
+  | { readonly kind: "project-stopped"; readonly reason: string }
   | { readonly kind: "bad-settings"; readonly problems: readonly string[] }
   | { readonly kind: "trouble"; readonly error: unknown };
 
@@ -280,7 +282,8 @@ async function saveDay(watch: Watch, seen: ObserveReply): Promise<void> {
     count: seen.day.count,
     ledgerAt: epochMs(seen.header.nowMs),
   });
-  await watch.ledger.run("attend", []);
+  const { outcome: alarm } = parsePlainReply(await watch.ledger.run("attend", []));
+  if (alarm !== "") watch.tell?.({ kind: "project-stopped", reason: alarm });
   watch.daySavedAtMs = watch.clock.monotonicMs();
 }
 

@@ -924,6 +924,8 @@ local function take_report()
   if is_probe then settle_probe(upstream, outcome) end
   if outcome == "succeeded" then
     pay_retry_tokens(settings.retryPerSuccess * count)
+    local was_told = state.stoppedTold and state.stoppedTold ~= ""
+    if was_told and upstream == "calendar" and number_of("stoppedUntil", 0) <= now then remember("stoppedTold", "") end
   elseif outcome == "unused" then
     if attempt == "retry" then pay_retry_tokens(count) end
   elseif outcome == "throttled" then
@@ -1098,13 +1100,24 @@ local function sweep()
 end
 
 -- The day's count is in the database as of now.
+-- Why the project was stopped, told to one process of the fleet: a stop that begins again when it runs out is told once,
+-- until a request has succeeded in between.
+local function untold_stop()
+  local is_stopped = number_of("stoppedUntil", 0) > now
+  if not is_stopped or state.stoppedTold == state.stoppedReason then return "" end
+  remember("stoppedTold", state.stoppedReason)
+  return state.stoppedReason
+end
+
 function operations.attend()
+  local alarm = ""
   if standing() == "open" then
     remember("attendedMs", whole(now))
     sweep()
+    alarm = untold_stop()
   end
   save_changes()
-  return { header(standing()) }
+  return { header(standing()), alarm }
 end
 
 -- For openers: also enrols them, so that somebody who compares clocks is heard every second.

@@ -15,13 +15,13 @@ const snapshotSchema = z.object({
   project: window,
   day: window,
   retryTokens: z.number(),
+  stop: z.object({ reason: z.string(), forMs: z.number() }),
   breakers: luaList(z.object({ upstream: z.string(), state: z.string(), forMs: z.number() })),
   /** Target and value in turn, as Redis returns a hash. */
   pauses: luaList(z.string()),
 });
 
 const replySchema = z.tuple([z.unknown(), z.string()]);
-const pauseSchema = z.object({ reason: z.string().optional() });
 
 /** Ask the ledger how it stands; `opening` while it is not open. Throws `LedgerUnavailable`. */
 export async function readQuotaStatus(
@@ -30,12 +30,15 @@ export async function readQuotaStatus(
 ): Promise<QuotaStatus | "opening"> {
   const [, encoded] = replySchema.parse(await ledger.run("snapshot", []));
   if (encoded === "") return "opening";
-  const { project, day, retryTokens, breakers, pauses } = snapshotSchema.parse(JSON.parse(encoded));
+  const { project, day, retryTokens, stop, breakers, pauses } = snapshotSchema.parse(
+    JSON.parse(encoded),
+  );
   const now = clock.now();
   return {
     minute: project,
     day,
     retryTokens,
+    stop: stop.forMs > 0 ? { reason: stop.reason, until: epochMs(now + stop.forMs) } : undefined,
     breakers: breakers
       .filter(({ state }) => state !== "closed")
       .map(({ upstream, forMs }) => ({ upstream, openUntil: epochMs(now + forMs) })),
@@ -50,10 +53,7 @@ function pairs(flat: readonly string[]): (readonly [string, string])[] {
   });
 }
 
+/** "endsAt:reason", as the ledger keeps it. */
 function reasonOf(value: string): string {
-  try {
-    return pauseSchema.parse(JSON.parse(value)).reason ?? "";
-  } catch {
-    return value;
-  }
+  return value.slice(value.indexOf(":") + 1);
 }

@@ -5,6 +5,7 @@ import { LedgerUnavailable } from "../../src/core/refusal.ts";
 import { collectUsage } from "../../src/quota/collect-usage.ts";
 import { readLedgerScript } from "../../src/quota/ledger.ts";
 import { readLedgerSnapshot } from "../../src/quota/ledger-snapshot.ts";
+import { createLedgerOpener } from "../../src/quota/ledger-opener.ts";
 import { createPermitBroker } from "../../src/quota/permit-broker.ts";
 import { lane, openLedger, permitAsk, TEST_PROJECT } from "../support/ledger-parts.ts";
 import { createMemoryLedgerRecord } from "../support/memory-ledger-record.ts";
@@ -198,6 +199,52 @@ test("what was used is collected with who, how and how it ended", async ({ redis
   ]);
   await parts.close();
 });
+
+test("a stopped project is told once by one process, and again only when it had recovered", async ({
+  redisConnection,
+}) => {
+  const parts = await openLedger(redisConnection, { settings: SHORT });
+  const told: string[] = [];
+  const second = createLedgerOpener({
+    ledger: parts.join(),
+    record: parts.record,
+    settings: parts.settings,
+    clock: systemClock,
+    tell: (event) => {
+      if (event.kind === "project-stopped") told.push(event.reason);
+    },
+  });
+  const stops = (): readonly string[] => [
+    ...told,
+    ...parts.events.flatMap((event) => (event.kind === "project-stopped" ? [event.reason] : [])),
+  ];
+  const broker = createPermitBroker({}, { ledgerOf: () => parts.ledger, clock: systemClock });
+  const stop = async (forMs: number): Promise<void> => {
+    const permit = await broker.acquire(permitAsk(lane()));
+    broker.report(permit, { kind: "project-stopped", reason: "api-not-enabled", forMs });
+    await expect(broker.acquire(permitAsk(lane(), { maxWaitMs: 300 }))).rejects.toThrow(
+      /is stopped \(api-not-enabled\); an operator must act/,
+    );
+  };
+  await stop(5_000);
+  await expect.poll(stops, { timeout: 10_000, interval: 50 }).toEqual(["api-not-enabled"]);
+  await parts.ledger.run("lift", ["stop"]);
+  await stop(5_000);
+  await sleep(5_000);
+  // It has never been away: no news.
+  expect(stops()).toEqual(["api-not-enabled"]);
+  await parts.ledger.run("lift", ["stop"]);
+  const permit = await broker.acquire(permitAsk(lane()));
+  broker.report(permit, { kind: "succeeded" });
+  await sleep(300);
+  await stop(5_000);
+  await expect
+    .poll(stops, { timeout: 10_000, interval: 50 })
+    .toEqual(["api-not-enabled", "api-not-enabled"]);
+  await broker.close();
+  await second.close();
+  await parts.close();
+}, 40_000);
 
 test("an idle process asks Redis nothing once its grants do not count any more", async ({
   redisConnection,

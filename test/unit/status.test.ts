@@ -20,6 +20,7 @@ const QUOTA: QuotaStatus = {
   minute: { limit: 10_000, used: 12 },
   day: { limit: 1_000_000, used: 999 },
   retryTokens: 100,
+  stop: undefined,
   breakers: [],
   pauses: [],
 };
