@@ -1,11 +1,13 @@
 import type { AccountStore } from "../src/core/account-store.ts";
 import type { CalendarStore } from "../src/core/calendar-store.ts";
+import type { ChannelStore } from "../src/core/channel-store.ts";
 import type { Clock } from "../src/core/clock.ts";
 import { REQUEST_CLASSES } from "../src/core/request.ts";
 import type { StoreHealth } from "../src/core/store-health.ts";
 import type { WorkQueue } from "../src/queue/work-queue.ts";
 import { discoverCalendars } from "./discover-calendars.ts";
 import { refreshCalendar } from "./refresh-calendar.ts";
+import { renewChannel } from "./renew-channel.ts";
 
 export interface FeedOptions {
   /** Rows that may wait in the background queue at once: more would only grow old there. */
@@ -19,13 +21,20 @@ export interface FeedOptions {
 export interface FeedDeps {
   readonly calendars: CalendarStore;
   readonly accounts: AccountStore;
+  /** Undefined: Google cannot reach us, so no channel is opened, and none needs work. */
+  readonly channels?: Pick<ChannelStore, "claimWatches"> | undefined;
   readonly queue: WorkQueue;
   readonly storeHealth: StoreHealth;
   readonly clock: Clock;
 }
 
-/** One look of the claimer: move due rows into the queues, up to their depth. Returns how many. */
+/**
+ * One look of the claimer: move due rows into the queues, up to their depth. Returns how many.
+ *
+ * State: when channels were last looked at, and found none.
+ */
 export function createFeed(options: FeedOptions, deps: FeedDeps): () => Promise<number> {
+  const feedWatches = createWatchFeed(options, deps);
   return async () => {
     // Asked first: a Redis that cannot be asked must not hide claimed rows for `queuedForMs`.
     const [interactive, background] = await Promise.all([
@@ -48,17 +57,22 @@ export function createFeed(options: FeedOptions, deps: FeedDeps): () => Promise<
       ...options,
       limit: Math.ceil((room - notified) * DISCOVERY_SHARE),
     });
+    const watched = await feedWatches(Math.ceil((room - notified - discovered) * WATCH_SHARE));
+    const taken = notified + discovered + watched;
     const refreshed = await feedCalendars(deps, {
       ...options,
       classes: PATIENT_CLASSES,
-      limit: room - notified - discovered,
+      limit: room - taken,
     });
-    return urgent + notified + discovered + refreshed;
+    return urgent + taken + refreshed;
   };
 }
 
 const PATIENT_CLASSES = REQUEST_CLASSES.filter((one) => one === "poll" || one === "backfill");
 const DISCOVERY_SHARE = 0.25;
+/** Channels are not urgent: until one is open, or again, its calendar is polled. */
+const WATCH_SHARE = 0.15;
+const LOOK_FOR_WATCHES_EVERY_MS = 1_000;
 
 type Claim = Omit<Parameters<CalendarStore["claimDue"]>[0], "now">;
 
@@ -84,4 +98,21 @@ async function feedDiscoveries(
     await deps.queue.add(discoverCalendars, { accountId, class: "poll" }, { claimedAt: now });
   }
   return claimed.length;
+}
+
+function createWatchFeed(
+  { queuedForMs }: FeedOptions,
+  { channels, queue, clock }: FeedDeps,
+): (limit: number) => Promise<number> {
+  let quietUntilMs = Number.NEGATIVE_INFINITY;
+  return async (limit) => {
+    if (channels === undefined || limit <= 0 || clock.monotonicMs() < quietUntilMs) return 0;
+    const now = clock.now();
+    const claimed = await channels.claimWatches({ now, limit, queuedForMs });
+    if (claimed.length === 0) quietUntilMs = clock.monotonicMs() + LOOK_FOR_WATCHES_EVERY_MS;
+    for (const { calendarId, claim } of claimed) {
+      await queue.add(renewChannel, { calendarId, claim }, { claimedAt: now });
+    }
+    return claimed.length;
+  };
 }

@@ -14,6 +14,13 @@ import type { Store } from "./store/open-store.ts";
 /** There is one project for now; schema, keys and code know several. */
 export const PROJECT = projectId("default");
 
+/** How push behaves unless told otherwise. */
+export const PUSH_TIMING: PushTiming = {
+  quietMs: 2_000,
+  mostMs: 10_000,
+  silenceGraceMs: 120_000,
+};
+
 const SAME_TROUBLE_MS = 60_000;
 
 /** What a process is to be. */
@@ -26,6 +33,7 @@ export interface AppOptions {
   readonly migrateWhenEmpty?: boolean;
   /** Shorter than the defaults in tests that kill workers and wait for their work to be taken over. */
   readonly timing?: Partial<WorkTiming>;
+  readonly push?: Partial<PushTiming>;
 }
 
 /** How long a worker's claims on work outlive it when it dies. */
@@ -35,6 +43,16 @@ export interface WorkTiming {
   readonly pageDeadlineMs: number;
   readonly queuedForMs: number;
   readonly jobLockMs: number;
+}
+
+/** How push behaves; other values than the defaults in tests that wait for it. */
+export interface PushTiming {
+  /** A notified calendar is refreshed so long after its last notification … */
+  readonly quietMs: number;
+  /** … and no later than so long after its first. */
+  readonly mostMs: number;
+  /** A change that a poll finds, so old and told by nobody, means that the channel is dead. */
+  readonly silenceGraceMs: number;
 }
 
 export interface AppDeps {

@@ -1,12 +1,15 @@
 import type { Config } from "./config/config.ts";
 import type { CalendarSource } from "./core/calendar-source.ts";
 import type { Clock, EpochMs } from "./core/clock.ts";
+import type { PushChannels } from "./core/push-channels.ts";
 import type { TokenExchange } from "./core/token-exchange.ts";
 import { createCalendarSource } from "./google/calendar-source.ts";
 import { classifyFailure } from "./google/classify-failure.ts";
 import { classifyThrown } from "./google/classify-thrown.ts";
 import { createAccessTokens } from "./google/google-auth.ts";
 import { createCalendarClient } from "./google/google-client.ts";
+import { createPushChannels } from "./google/push.ts";
+import { createPushTokens } from "./google/push-token.ts";
 import { DAY_TIME_ZONE, dayTurns } from "./quota/day-turns.ts";
 import { createGuard } from "./quota/guard.ts";
 import type { PermitBroker } from "./quota/permit.ts";
@@ -28,19 +31,30 @@ const GUARD = {
   },
 } as const;
 
+/** What the keys of push tokens are derived for. */
+export const PUSH_TOKEN_PURPOSE = "ballast push channel token";
+
+/** The way to Google, open until it is closed. */
+export interface OpenGoogle {
+  readonly source: CalendarSource;
+  /** Undefined: Google could not reach us, so there are no channels and calendars are polled. */
+  readonly push: PushChannels | undefined;
+  close(): Promise<void>;
+}
+
 /** The way to Google: a client behind the guard, behind the budget. */
 export function openGoogle(
   config: Config,
   deps: {
     readonly broker: PermitBroker;
-    readonly store: Pick<Store, "credentials" | "health">;
+    readonly store: Pick<Store, "credentials" | "health" | "vault">;
     /** Told of every request. */
     readonly observers: readonly RequestObserver[];
     /** Where the fleet shares access tokens. */
     readonly exchange: TokenExchange;
     readonly clock: Clock;
   },
-): { readonly source: CalendarSource; close(): Promise<void> } {
+): OpenGoogle {
   const { broker, store, clock } = deps;
   const { apiRootUrl, oauthTokenUrl: tokenUrl, client: oauthClient } = config.google;
   const guard = createGuard(
@@ -83,8 +97,17 @@ export function openGoogle(
     { guard, credentials: store.credentials, exchange: deps.exchange, clock },
   );
   const client = createCalendarClient({ rootUrl: apiRootUrl }, { fetch: guard.fetch });
+  const parts = { client, guard, tokens, clock };
+  const { publicUrl } = config.http;
   return {
-    source: createCalendarSource({ mirror: config.mirror }, { client, guard, tokens, clock }),
+    source: createCalendarSource({ mirror: config.mirror }, parts),
+    push:
+      publicUrl === undefined
+        ? undefined
+        : createPushChannels(
+            { address: `${publicUrl}/google/notifications` },
+            { ...parts, pushTokens: createPushTokens(store.vault.deriveKeys(PUSH_TOKEN_PURPOSE)) },
+          ),
     close: () => guard.close(),
   };
 }

@@ -1,16 +1,25 @@
-import type { Parts, Starting } from "./app-parts.ts";
+import { PUSH_TIMING, tellTrouble, type Parts, type Starting } from "./app-parts.ts";
+import { createPushTokens } from "./google/push-token.ts";
 import { createHttpServer } from "./http/create-http-server.ts";
+import { createKnownChannels } from "./http/known-channels.ts";
+import type { NotificationRouteDeps } from "./http/notification-route.ts";
+import { createNotificationRecorder } from "./http/record-notifications.ts";
+import { PUSH_TOKEN_PURPOSE } from "./open-google.ts";
 import type { Status } from "./operate/status.ts";
 import type { WorkQueue } from "./queue/work-queue.ts";
 import type { Store } from "./store/open-store.ts";
 
 const REFRESHES_PER_MINUTE = 600;
+const NOTIFICATIONS = { gatherMs: 10, keepWithinMs: 1_000, batchLimit: 1_000 } as const;
+/** A few megabytes. */
+const KNOWN_CHANNELS = { keptForMs: 60_000, limit: 20_000 } as const;
 
 /** The part of a process that answers HTTP. Resolves with its address. */
 export async function startHttp(
-  { config, deps, started }: Starting,
+  starting: Starting,
   parts: Pick<Parts, "store" | "metrics" | "queue"> & { readonly status: () => Promise<Status> },
 ): Promise<string> {
+  const { config, deps, started } = starting;
   const { store, metrics, status, queue } = parts;
   const server = await createHttpServer(
     {
@@ -32,6 +41,7 @@ export async function startHttp(
           return metrics.render();
         },
       },
+      notifications: createNotifications(starting, parts),
       accounts: store.accounts,
       calendars: store.calendars,
       readiness: () => readReadiness(store, queue),
@@ -39,6 +49,29 @@ export async function startHttp(
   );
   started.push({ name: "http", run: () => server.close() });
   return server.url;
+}
+
+/** Notifications of Google's, from the token to the row. */
+function createNotifications(
+  { options, deps, started }: Starting,
+  { store, metrics }: Pick<Parts, "store" | "metrics">,
+): Omit<NotificationRouteDeps, "clock"> {
+  const { channels } = store;
+  const { quietMs, mostMs } = { ...PUSH_TIMING, ...options.push };
+  const recorder = createNotificationRecorder(
+    { ...NOTIFICATIONS, debounce: { quietMs, mostMs } },
+    { channels, clock: deps.clock, onError: tellTrouble(deps, "Notifications could not be kept") },
+  );
+  started.push({ name: "notifications", run: () => recorder.close() });
+  const tokens = createPushTokens(store.vault.deriveKeys(PUSH_TOKEN_PURPOSE));
+  return {
+    isOurs: (channelId, token) => tokens.isOurs(channelId, token),
+    channels: createKnownChannels(KNOWN_CHANNELS, { channels, clock: deps.clock }),
+    recorder,
+    onNotification: (outcome) => {
+      metrics.notificationReceived(outcome);
+    },
+  };
 }
 
 /** What a load balancer should know: can this process do its work now? */

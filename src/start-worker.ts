@@ -2,23 +2,32 @@ import type { JobContext } from "../jobs/context.ts";
 import { createFeed } from "../jobs/feed-queue.ts";
 import { JOBS } from "../jobs/index.ts";
 import { measureRefresh } from "../jobs/measure-refresh.ts";
-import { tellTrouble, type Parts, type Starting, type WorkTiming } from "./app-parts.ts";
-import type { CalendarSource } from "./core/calendar-source.ts";
-import { consumer } from "./core/ids.ts";
+import { measureRenewal } from "../jobs/measure-renewal.ts";
+import {
+  PUSH_TIMING,
+  tellTrouble,
+  type Parts,
+  type Starting,
+  type WorkTiming,
+} from "./app-parts.ts";
+import { consumer, type CalendarId } from "./core/ids.ts";
 import { createRunRecorder } from "./observability/run-record.ts";
-import { openGoogle } from "./open-google.ts";
+import { openGoogle, type OpenGoogle } from "./open-google.ts";
 import { startClaimer } from "./queue/claimer.ts";
 import { runWorkers } from "./queue/run-worker.ts";
 import { measureRequests } from "./quota/measure-requests.ts";
 import { createRedisTokenExchange } from "./quota/redis-token-exchange.ts";
 import type { Store } from "./store/open-store.ts";
 import { createDiscoverCalendars } from "./sync/discover-calendars.ts";
+import { createJudgeSilence } from "./sync/judge-silence.ts";
 import { createRefreshCalendar } from "./sync/refresh-calendar.ts";
+import { createRenewChannel, type RenewChannel } from "./sync/renew-channel.ts";
 import { createReportAccount } from "./sync/report-account.ts";
 import { whenStorable } from "./sync/when-storable.ts";
 
 const HOUR_MS = 3_600_000;
 const DISCOVERY_INTERVAL_MS = 6 * HOUR_MS;
+const SILENT_AGAIN_AFTER_MS = 6 * HOUR_MS;
 
 const TIMING: WorkTiming = {
   leaseMs: 75_000,
@@ -27,22 +36,14 @@ const TIMING: WorkTiming = {
   jobLockMs: 30_000,
 };
 
+const RENEWAL = { leaseMs: 120_000, callDeadlineMs: 30_000 } as const;
+
 /** The part of a process that syncs: the way to Google, the workers and the claimer that feeds them. */
 export function startWorker(starting: Starting, parts: Parts): void {
   const { config, options, deps, started } = starting;
   const timing = { ...TIMING, ...options.timing };
   const { store, queue } = parts;
-  const google = openGoogle(config, {
-    broker: deps.wrapBroker?.(parts.budget.broker) ?? parts.budget.broker,
-    store,
-    observers: [measureRequests(parts.metrics), parts.budget.usage],
-    exchange: createRedisTokenExchange({
-      redis: parts.budget.redis,
-      clock: deps.clock,
-    }),
-    clock: deps.clock,
-  });
-  started.push({ name: "google", run: () => google.close() });
+  const google = openWayToGoogle(starting, parts);
   const record = createRunRecorder({ logger: deps.logger, metrics: parts.metrics });
   const workers = runWorkers(
     {
@@ -54,12 +55,13 @@ export function startWorker(starting: Starting, parts: Parts): void {
       },
     },
     {
-      context: createJobContext(starting, { store, source: google.source }),
+      context: createJobContext(starting, { store, google }),
       jobs: JOBS,
       clock: deps.clock,
       onFinished: (run) => {
         record(run);
         measureRefresh(parts.metrics, run);
+        measureRenewal(parts.metrics, run);
         deps.onRunFinished?.(run);
       },
       setAside: ({ queue: name, job, jobId, problem }) =>
@@ -87,7 +89,13 @@ export function startWorker(starting: Starting, parts: Parts): void {
           perTenant: config.worker.concurrency * 4,
           queuedForMs: timing.queuedForMs,
         },
-        { ...store, storeHealth: store.health, queue, clock: deps.clock },
+        {
+          ...store,
+          channels: google.push === undefined ? undefined : store.channels,
+          storeHealth: store.health,
+          queue,
+          clock: deps.clock,
+        },
       ),
       onError: tellTrouble(deps, "The claimer could not look"),
     },
@@ -95,11 +103,34 @@ export function startWorker(starting: Starting, parts: Parts): void {
   started.push({ name: "claimer", run: () => claimer.stop() });
 }
 
+function openWayToGoogle({ config, deps, started }: Starting, parts: Parts): OpenGoogle {
+  const google = openGoogle(config, {
+    broker: deps.wrapBroker?.(parts.budget.broker) ?? parts.budget.broker,
+    store: parts.store,
+    observers: [measureRequests(parts.metrics), parts.budget.usage],
+    exchange: createRedisTokenExchange({
+      redis: parts.budget.redis,
+      clock: deps.clock,
+    }),
+    clock: deps.clock,
+  });
+  started.push({ name: "google", run: () => google.close() });
+  if (google.push === undefined) {
+    deps.logger.log(
+      "info",
+      "Calendars are polled: BALLAST_PUBLIC_URL is not set, so Google cannot notify",
+    );
+  }
+  return google;
+}
+
 function createJobContext(
-  { config, options, deps }: Starting,
-  parts: { readonly store: Store; readonly source: CalendarSource },
+  starting: Starting,
+  parts: { readonly store: Store; readonly google: OpenGoogle },
 ): JobContext {
-  const { store, source } = parts;
+  const { config, options, deps } = starting;
+  const { store, google } = parts;
+  const { source } = google;
   const { clock } = deps;
   const shared = {
     source,
@@ -109,11 +140,16 @@ function createJobContext(
   };
   const timing = { ...TIMING, ...options.timing, consumer: consumer(config.consumer) };
   const waiting = { storeHealth: store.health, clock };
+  const { silenceGraceMs: graceMs } = { ...PUSH_TIMING, ...options.push };
+  const onNews = createJudgeSilence(
+    { graceMs, againAfterMs: SILENT_AGAIN_AFTER_MS },
+    { channels: store.channels, clock },
+  );
   return {
     refreshCalendar: whenStorable(
       createRefreshCalendar(
         { ...timing, jobDeadlineMs: 300_000, pollIntervalMs: config.pollIntervalMs },
-        { ...shared, refreshes: store.refreshes },
+        { ...shared, refreshes: store.refreshes, onNews },
       ),
       waiting,
     ),
@@ -124,5 +160,28 @@ function createJobContext(
       ),
       waiting,
     ),
+    renewChannel: createRenewal({ starting, store, google }, { ...shared, waiting }),
   };
+}
+
+/** Channels wait for the database as refreshes do (I13): what Google answers has to be stored. */
+function createRenewal(
+  of: { readonly starting: Starting; readonly store: Store; readonly google: OpenGoogle },
+  shared: Omit<Parameters<typeof createRenewChannel>[1], "push" | "channels" | "calendars"> & {
+    readonly waiting: Parameters<typeof whenStorable>[1];
+  },
+): RenewChannel {
+  const { push } = of.google;
+  // A job of another process' that has a public address; it comes back there.
+  if (push === undefined) return () => Promise.resolve({ kind: "skipped", reason: "no-push" });
+  const { channels, calendars } = of.store;
+  const renew = createRenewChannel(
+    { ...RENEWAL, consumer: consumer(of.starting.config.consumer) },
+    { ...shared, push, channels, calendars },
+  );
+  return (id, { claim, signal }) =>
+    whenStorable(
+      (calendarId: CalendarId, run) => renew(calendarId, { claim, signal: run.signal }),
+      shared.waiting,
+    )(id, { class: "poll", signal });
 }

@@ -15,6 +15,7 @@ import { addHealthRoutes, type HealthDeps } from "./health-routes.ts";
 import { asProblem, describeProblem, HttpProblem } from "./http-problem.ts";
 import { renderOverview, STYLESHEET } from "./overview-page.ts";
 import { addRefreshRoute, type RefreshRouteDeps } from "./refresh-route.ts";
+import { addNotificationRoute, type NotificationRouteDeps } from "./notification-route.ts";
 import { createShortCache } from "./short-cache.ts";
 
 const BODY_LIMIT_BYTES = 64 * 1024;
@@ -38,6 +39,7 @@ export interface HttpServerOptions {
 export interface HttpServerDeps extends HealthDeps, RefreshRouteDeps {
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly notifications: Omit<NotificationRouteDeps, "clock">;
 }
 
 /** A listening server; whoever creates it closes it. */
@@ -85,6 +87,7 @@ export async function createHttpServer(
     { tokens: options.tokens, requestsPerMinute: options.refreshesPerMinute },
     deps,
   );
+  await addNotificationRoute(server, { ...deps.notifications, clock });
   await listen(server, options);
   return {
     url: addressOf(server, options.host),

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "@prometheus-io/client";
 import type { CalendarState } from "../core/calendar-store.ts";
+import type { PushHealth, WatchReason } from "../core/channel-store.ts";
 import type { FailureKind } from "../core/failure.ts";
 import type { RefusalCode } from "../core/refusal.ts";
 import { REQUEST_CLASSES, type Operation, type RequestClass } from "../core/request.ts";
@@ -16,6 +17,10 @@ export interface RequestObservation {
   /** Time at Google; undefined where nothing was sent. */
   readonly durationMs: number | undefined;
 }
+
+/** What became of a notification; the route's own closed set. */
+export type NotificationOutcome =
+  "marked" | "coalesced" | "not-kept" | "sync" | "unknown" | "forged" | "malformed";
 
 /** The figures of this process, in Prometheus' form. Recording never throws and never waits. */
 export interface Metrics {
@@ -39,6 +44,12 @@ export interface Metrics {
     readonly queueWaitMs: number;
   }): void;
   jobUnparseable(queue: string): void;
+  /** A push channel was opened: the calendar's first, in time before the old one ends, or for one gone silent. */
+  channelOpened(reason: WatchReason): void;
+  /** What became of a notification that somebody sent us. */
+  notificationReceived(outcome: NotificationOutcome): void;
+  /** How calendars are watched, as last counted in the database. */
+  setPushHealth(health: PushHealth): void;
   /** All calendars by state, as last counted in the database. */
   setCalendars(counts: Readonly<Partial<Record<CalendarState, number>>>): void;
   /** Calendars that are due and not yet refreshed, by class. */
@@ -67,10 +78,12 @@ export function createMetrics(options: { readonly withProcess: boolean }): Metri
   const jobs = createJobMetrics(registry);
   const google = createGoogleMetrics(registry);
   const gauges = createGauges(registry);
+  const push = createPushMetrics(registry);
   return {
     ...google,
     ...jobs,
     ...gauges,
+    ...push,
     render: () => registry.metrics(),
     contentType: registry.contentType,
   };
@@ -173,6 +186,40 @@ function createJobMetrics(
     },
     jobUnparseable: (queue) => {
       unparseable.inc({ queue });
+    },
+  };
+}
+
+function createPushMetrics(
+  registry: Registry,
+): Pick<Metrics, "channelOpened" | "notificationReceived" | "setPushHealth"> {
+  const opened = new Counter({
+    name: METRIC_NAMES.channelsOpened,
+    help: "Push channels opened, by why: first, expiring, silent (a poll found what the old one did not tell).",
+    labelNames: ["reason"] as const,
+    registers: [registry],
+  });
+  const notifications = new Counter({
+    name: METRIC_NAMES.notifications,
+    help: "Notifications received, by what became of them.",
+    labelNames: ["outcome"] as const,
+    registers: [registry],
+  });
+  const channels = new Gauge({
+    name: METRIC_NAMES.channels,
+    help: "Calendars watched, not watched and not watchable; channels opening, stopping, ending within a day, opened after a silence.",
+    labelNames: ["state"] as const,
+    registers: [registry],
+  });
+  return {
+    channelOpened: (reason) => {
+      opened.inc({ reason });
+    },
+    notificationReceived: (outcome) => {
+      notifications.inc({ outcome });
+    },
+    setPushHealth: (health) => {
+      for (const [state, count] of Object.entries(health)) channels.set({ state }, count);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { hkdfSync, randomBytes } from "node:crypto";
 import { openBytes, sealBytes } from "../core/seal-bytes.ts";
 
 /** A master key and the name it is known by beside everything it sealed. */
@@ -22,6 +22,8 @@ export interface Vault {
   open(sealed: string, context: string): string;
   /** Wrapped by the current key instead of an older one; undefined when it is already. For key rotation. */
   reseal(sealed: string, context: string): SealedSecret | undefined;
+  /** A key of 32 bytes from each master key, for one purpose and no other; the current one's first. */
+  deriveKeys(purpose: string): readonly Uint8Array[];
 }
 
 /** A secret cannot be opened: its key is missing, is another one, or the row was tampered with. */
@@ -66,6 +68,8 @@ export function createVault(keys: readonly VaultKey[]): Vault {
 
   return {
     currentKeyId: current.id,
+    deriveKeys: (purpose) =>
+      keys.map(({ key }) => new Uint8Array(hkdfSync("sha256", key, "", purpose, KEY_BYTES))),
     seal(secret, context) {
       const dataKey = randomBytes(KEY_BYTES);
       return wrap(dataKey, sealBytes(dataKey, Buffer.from(secret, "utf8"), context), context);

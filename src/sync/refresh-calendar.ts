@@ -10,6 +10,7 @@ import type {
 } from "../core/refresh-store.ts";
 import type { EarlierAttempt, RequestClass } from "../core/request.ts";
 import { decideRefresh, type RefreshPlan } from "./decide-refresh.ts";
+import type { PublishedNews } from "./judge-silence.ts";
 import { nextPollAt, type Random } from "./schedule.ts";
 import { settleFailure, type AccountEffect, type Settlement } from "./settle-failure.ts";
 import { persist } from "./persist.ts";
@@ -44,6 +45,8 @@ export interface RefreshDeps {
   readonly random: Random;
   /** A failure that is about the account and not the calendar: reported once, by who keeps accounts. */
   readonly onAccountEffect: (effect: AccountEffect) => Promise<void>;
+  /** Told after a sync token brought changes: what was not notified and found all the same. Does not throw. */
+  readonly onNews?: (news: PublishedNews) => Promise<void>;
 }
 
 export type RefreshOutcome =
@@ -252,6 +255,10 @@ async function publishPage(
   );
   const { requests } = attempt;
   if (result.kind === "fenced-out") return { kind: "fenced-out", requests };
+  const { calendarId } = attempt.lease;
+  if (plan.kind === "incremental" && page.items.length > 0) {
+    await deps.onNews?.({ calendarId, class: attempt.class, items: page.items });
+  }
   return {
     kind: "published",
     refresh: plan.kind,

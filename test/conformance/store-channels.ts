@@ -10,6 +10,8 @@ function idsOf(rows: readonly { readonly id: string }[]): string[] {
   return rows.map(({ id }) => id);
 }
 
+const nothing = (): Promise<void> => Promise.resolve();
+
 /** Push channels: kept from before they are asked for until Google has ended them. */
 export function channelConformance(freshDatabase: FreshDatabase): void {
   describe("channels", () => {
@@ -131,7 +133,6 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
         });
         return { isSilent: begun.isSilent, isSettled };
       };
-      const nothing = (): Promise<void> => Promise.resolve();
       await store.channels.noteSilence(id, store.now());
       expect(await work(store.later(1_000), nothing)).toEqual({ isSilent: false, isSettled: true });
       expect(await work(undefined, nothing)).toBeUndefined();

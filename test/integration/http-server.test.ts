@@ -64,6 +64,12 @@ const deps: HttpServerDeps = {
     contentType: "text/plain; version=0.0.4",
     render: () => Promise.resolve("ballast_up 1\n"),
   },
+  notifications: {
+    isOurs: () => false,
+    channels: { calendarOf: () => undefined },
+    recorder: { record: () => Promise.resolve("not-kept"), close: () => Promise.resolve() },
+    onNotification: () => undefined,
+  },
   calendars: {
     request: (id) => {
       asked.push(String(id));

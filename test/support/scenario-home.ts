@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { WorkTiming } from "../../src/app-parts.ts";
+import type { AppOptions, PushTiming, WorkTiming } from "../../src/app-parts.ts";
 import { startApp, type App } from "../../src/app.ts";
 import { loadConfig, type Config } from "../../src/config/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
@@ -39,6 +39,9 @@ export async function openScenarioHome(
     readonly env?: Readonly<Record<string, string>>;
     /** Shorter than the defaults, where work must be free to be taken over within the scenario. */
     readonly timing?: Partial<WorkTiming>;
+    /** `worker` unless given. */
+    readonly role?: AppOptions["role"];
+    readonly push?: Partial<PushTiming>;
   },
   deps: {
     readonly onRunFinished: (run: FinishedRun) => void;
@@ -73,10 +76,11 @@ export async function openScenarioHome(
   const app = await startApp(
     config,
     {
-      role: "worker",
+      role: options.role ?? "worker",
       redis: redis.url,
       migrateWhenEmpty: true,
       ...(options.timing === undefined ? {} : { timing: options.timing }),
+      ...(options.push === undefined ? {} : { push: options.push }),
     },
     { clock: systemClock, logger, ...deps },
   );

@@ -1,0 +1,104 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { Clock } from "../core/clock.ts";
+import type { NotificationOutcome } from "../observability/metrics.ts";
+import { HttpProblem } from "./http-problem.ts";
+import type { KnownChannels } from "./known-channels.ts";
+import type { NotificationRecorder } from "./record-notifications.ts";
+
+/** What the route asks and tells. */
+export interface NotificationRouteDeps {
+  readonly isOurs: (channelId: string, token: string) => boolean;
+  readonly channels: KnownChannels;
+  readonly recorder: NotificationRecorder;
+  readonly onNotification: (outcome: NotificationOutcome) => void;
+  readonly clock: Clock;
+}
+
+const BODY_LIMIT_BYTES = 4_096;
+const MAX_ID_LENGTH = 64;
+const MAX_TOKEN_LENGTH = 256;
+const LOOK_UP_WITHIN_MS = 1_000;
+
+/**
+ * `POST /google/notifications`: Google says that a calendar changed. 2xx means that this is written down;
+ * 503 that it could not be, and Google delivers it again. The token is checked before any store is touched.
+ * The body is empty, and never parsed if it is not.
+ */
+export async function addNotificationRoute(
+  server: FastifyInstance,
+  deps: NotificationRouteDeps,
+): Promise<void> {
+  await server.register((scope, _options, done) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser(
+      "*",
+      { parseAs: "buffer", bodyLimit: BODY_LIMIT_BYTES },
+      (_request, _body, parsed) => {
+        parsed(null);
+      },
+    );
+    scope.post("/google/notifications", { bodyLimit: BODY_LIMIT_BYTES }, async (request, reply) => {
+      const outcome = await receive(request, deps);
+      deps.onNotification(outcome);
+      refuse(outcome);
+      return reply.code(204).send();
+    });
+    done();
+  });
+}
+
+function refuse(outcome: NotificationOutcome): void {
+  if (outcome === "malformed") {
+    throw new HttpProblem("bad-request", { detail: "This is not a notification of Google's." });
+  }
+  // Nothing is said about whether there is such a channel.
+  if (outcome === "forged") throw new HttpProblem("route-unknown", { detail: "Nothing is here." });
+  if (outcome === "not-kept") {
+    throw new HttpProblem("store-unavailable", {
+      detail: "The notification could not be written down in time. Deliver it again.",
+      retryAfterSeconds: 1,
+    });
+  }
+}
+
+async function receive(
+  request: FastifyRequest,
+  deps: NotificationRouteDeps,
+): Promise<NotificationOutcome> {
+  const channelId = headerOf(request, "x-goog-channel-id", MAX_ID_LENGTH);
+  const token = headerOf(request, "x-goog-channel-token", MAX_TOKEN_LENGTH);
+  const state = headerOf(request, "x-goog-resource-state", MAX_ID_LENGTH);
+  if (channelId === undefined || state === undefined) return "malformed";
+  if (token === undefined || !deps.isOurs(channelId, token)) return "forged";
+  if (state === "sync") return "sync";
+  try {
+    const known = deps.channels.calendarOf(channelId);
+    const calendarId = known instanceof Promise ? await inTime(known, deps.clock) : known;
+    if (calendarId === undefined) return "unknown";
+    return await deps.recorder.record({ calendarId, channelId });
+  } catch {
+    // The database cannot be asked, or not soon enough: it says so itself, everywhere else.
+    return "not-kept";
+  }
+}
+
+async function inTime<T>(answer: Promise<T>, clock: Clock): Promise<T> {
+  const done = new AbortController();
+  const late = clock.sleep(LOOK_UP_WITHIN_MS, done.signal).then(() => {
+    throw new Error("The database did not answer in time");
+  });
+  // Whichever comes second is nobody's business any more.
+  late.catch(() => undefined);
+  answer.catch(() => undefined);
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    done.abort();
+  }
+}
+
+function headerOf(request: FastifyRequest, name: string, limit: number): string | undefined {
+  const value = request.headers[name];
+  const isUsable = typeof value === "string" && value !== "" && value.length <= limit;
+  return isUsable ? value : undefined;
+}

@@ -1,0 +1,68 @@
+import type { ChannelStore } from "../core/channel-store.ts";
+import { epochMs, type Clock } from "../core/clock.ts";
+import type { GoogleEvent } from "../core/google-event.ts";
+import type { CalendarId } from "../core/ids.ts";
+import { StoreUnavailable } from "../core/refusal.ts";
+import type { RequestClass } from "../core/request.ts";
+
+export interface SilenceOptions {
+  /** A notification that is not there so long after the change is not on its way any more. */
+  readonly graceMs: number;
+  /** A channel that replaced a silent one and has not told anything either is replaced no sooner than this. */
+  readonly againAfterMs: number;
+}
+
+/** What a refresh from a sync token brought. */
+export interface PublishedNews {
+  readonly calendarId: CalendarId;
+  /** What the refresh was made as. */
+  readonly class: RequestClass;
+  /** What Google listed last. */
+  readonly items: readonly GoogleEvent[];
+}
+
+/**
+ * A poll found changes of which the live channel should have told long ago: the channel is dead, or its
+ * way to us is, and it is replaced. That a channel is open proves nothing; only messages do.
+ */
+export function createJudgeSilence(
+  options: SilenceOptions,
+  deps: {
+    readonly channels: Pick<ChannelStore, "listOfCalendar" | "noteSilence">;
+    readonly clock: Clock;
+  },
+): (news: PublishedNews) => Promise<void> {
+  const { channels, clock } = deps;
+  const judge = async (news: PublishedNews): Promise<void> => {
+    if (news.class !== "poll") return;
+    const now = clock.now();
+    const overdue = news.items
+      .map(changedAt)
+      .filter((at) => at !== undefined && at < now - options.graceMs);
+    if (overdue.length === 0) return;
+    const live = (await channels.listOfCalendar(news.calendarId)).findLast(
+      ({ state, expiresAt }) => state === "live" && (expiresAt ?? 0) > now,
+    );
+    if (live === undefined) return;
+    const isUntold = (at: number | undefined): boolean =>
+      at !== undefined && at > live.createdAt + options.graceMs && at > (live.lastMessageAt ?? 0);
+    if (!overdue.some(isUntold)) return;
+    // Where nothing reaches us at all, a new channel for each poll would only cost quota.
+    const isSecond = live.reason === "silent" && live.lastMessageAt === undefined;
+    if (isSecond && now - live.createdAt < options.againAfterMs) return;
+    await channels.noteSilence(news.calendarId, epochMs(now));
+  };
+  return async (news) => {
+    try {
+      await judge(news);
+    } catch (error) {
+      // The next poll that finds something judges again.
+      if (!(error instanceof StoreUnavailable)) throw error;
+    }
+  };
+}
+
+function changedAt({ updated }: GoogleEvent): number | undefined {
+  const at = typeof updated === "string" ? Date.parse(updated) : Number.NaN;
+  return Number.isNaN(at) ? undefined : at;
+}
