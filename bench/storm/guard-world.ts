@@ -13,6 +13,12 @@ import {
 } from "../../test/support/scripted-server.ts";
 import { createTestGuard, testCall, type TestGuardNeeds } from "../../test/support/test-guard.ts";
 
+/** Far above anything asked for here. */
+export const WIDE = { projectPerMinute: 5_000, userPerMinute: 5_000 };
+
+/** What the upstream says when nothing is wrong. */
+export const OK: Answer = { status: 200, body: "{}" };
+
 /** Whole guards on one ledger and one upstream that answers by a script. */
 export interface GuardWorld {
   readonly server: ScriptedServer;

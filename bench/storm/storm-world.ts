@@ -19,6 +19,8 @@ export interface StormExperiment {
   readonly isBreakerHeldClosed: boolean;
   /** The negative control: no try is marked as a retry, so none pays for itself. */
   readonly isEveryTryFirst: boolean;
+  /** No limit of the ledger is in reach: what is sent is bounded by whoever sends it. */
+  readonly isWithoutLimits?: boolean;
 }
 
 /** What a worker is told when it starts. */
@@ -187,7 +189,11 @@ async function connectAll(store: Store, simulator: Simulator): Promise<readonly 
   }
 }
 
-async function setLimits(store: Store, { limit, windowMs }: StormWorldOptions): Promise<void> {
+async function setLimits(
+  store: Store,
+  { limit: ofGoogle, windowMs, experiment }: StormWorldOptions,
+): Promise<void> {
+  const limit = experiment.isWithoutLimits === true ? GENEROUS : ofGoogle;
   const isShort = windowMs < 60_000;
   const values = {
     projectPerMinute: limit,
