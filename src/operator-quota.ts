@@ -3,6 +3,9 @@ import { epochMs, type Clock } from "./core/clock.ts";
 import { projectId } from "./core/ids.ts";
 import type { QuotaStatus } from "./core/quota-status.ts";
 import { reportQuota, type QuotaReport } from "./operate/quota-report.ts";
+import { openRedis } from "./queue/redis-connection.ts";
+import { createLedger } from "./quota/ledger.ts";
+import { readQuotaStatus } from "./quota/quota-status.ts";
 import { DAY_TIME_ZONE, dayTurns } from "./quota/day-turns.ts";
 import { parseLedgerSettings, quotaSettingsPrefix } from "./quota/ledger-settings.ts";
 import { planSetting, type SettingAsk, type SettingPlan } from "./quota/plan-setting.ts";
@@ -34,6 +37,40 @@ export async function readQuotaReport(
     },
     { ...store, clock, readQuota: deps.readQuota },
   );
+}
+
+const LEDGER_TIMEOUT_MS = 3_000;
+const LEDGER_LOOK_MS = 20;
+
+/**
+ * The budget as the ledger itself sees it, for a fleet of workers that answers no HTTP. Only looks: it joins no
+ * roster and holds nobody up. Undefined: no Redis is configured, it cannot be asked, or the ledger is not open.
+ */
+export async function askLedger(
+  redisUrl: string | undefined,
+  deps: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<QuotaStatus | undefined> {
+  if (redisUrl === undefined) return undefined;
+  const redis = openRedis(redisUrl, { maxRetriesPerRequest: 0 }, ignore);
+  const ledger = createLedger({ projectId: PROJECT }, { redis, clock: deps.clock });
+  const untilMs = deps.clock.monotonicMs() + LEDGER_TIMEOUT_MS;
+  try {
+    while (deps.clock.monotonicMs() < untilMs) {
+      const answer = await readQuotaStatus(ledger, deps.clock).catch(ignore);
+      if (answer !== undefined) return answer === "opening" ? undefined : answer;
+      // Its connection queues nothing while it is being made.
+      await deps.clock.sleep(LEDGER_LOOK_MS, deps.signal);
+    }
+    return undefined;
+  } finally {
+    ledger.close();
+    redis.disconnect();
+  }
+}
+
+/** Why it cannot be asked is `ballast doctor`'s to say. */
+function ignore(): undefined {
+  return undefined;
 }
 
 /** Check a change and, unless it is only a plan, write it with its record. Running processes see it within 2 s. */

@@ -127,14 +127,20 @@ test("a simulator, a worker and a web process of their own sync on one Redis and
   const everything = await runBallast(["refresh", "--all", "--full", "--wait", "--json"], env);
   expect(JSON.parse(everything.stdout)).toMatchObject({ requested: 3, served: 3, unserved: [] });
 
-  // The budget as the web process sees it; the command asks that one, not the ledger.
+  // The budget as the ledger sees it, which the command only looks at.
   const status = await runBallast(["status", "--json"], env);
   expect(JSON.parse(status.stdout)).toMatchObject({
     verdict: "ok",
     quota: { minute: { limit: 10_000 }, day: { limit: 1_000_000 } },
   });
 
-  for (const one of [worker, web, simulator]) one.signal("SIGTERM");
+  // Workers alone answer no HTTP, and are asked nothing: the ledger knows.
+  web.signal("SIGTERM");
+  await web.ended;
+  const quota = await runBallast(["quota", "--json"], env);
+  expect(JSON.parse(quota.stdout)).toMatchObject({ minute: { limit: 10_000 } });
+
+  for (const one of [worker, simulator]) one.signal("SIGTERM");
   const ends = await Promise.all([worker.ended, web.ended, simulator.ended]);
   expect(ends.map(({ code }) => code)).toEqual([0, 0, 0]);
   // One line per job run, as JSON, for whoever collects them.

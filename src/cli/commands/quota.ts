@@ -7,7 +7,7 @@ import { runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { operatorName } from "../operator-name.ts";
 import { formatAge, formatTable } from "../output.ts";
-import { askRunning } from "../running-service.ts";
+import { readQuota } from "../read-quota.ts";
 import { withStore } from "../with-store.ts";
 
 interface ShowOptions {
@@ -83,7 +83,7 @@ function show(options: ShowOptions, context: CommandContext): Promise<ExitCode> 
   return withStore(context, async (store, config) => {
     const report = await readQuotaReport(
       { hours: options.hours, mostSpenders: options.limit },
-      { store, clock: context.clock, readQuota: () => askRunning(config, context.interrupted) },
+      { store, clock: context.clock, readQuota: () => readQuota(config, context) },
     );
     if (options.json) context.output.json(documentOf(report));
     else describe(report, options, context);
@@ -109,7 +109,7 @@ function describe(report: Report, options: ShowOptions, { output }: CommandConte
     `${name}  limit ${String(limit)}  used ${String(used)}  left ${String(left)}`;
   if (minute === undefined) {
     output.say(
-      "No running service answered: the day is as it was last written, the minute unknown.",
+      "Neither Redis nor a running service answered: the day is as it was last written, the minute unknown.",
     );
   } else {
     output.data(window("minute", minute));

@@ -4,7 +4,7 @@ import { readOperatorStatus } from "../../operator-app.ts";
 import { wholeNumber } from "../arguments.ts";
 import { runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { askRunning } from "../running-service.ts";
+import { readQuota } from "../read-quota.ts";
 import { withStore, type Store } from "../with-store.ts";
 
 interface Options {
@@ -51,7 +51,7 @@ async function show(
   for (;;) {
     const status = await readOperatorStatus(store, {
       clock,
-      readQuota: () => askRunning(config, interrupted),
+      readQuota: () => readQuota(config, { clock, interrupted }),
     });
     if (options.json) output.json({ ...withNulls(status) });
     else describe(status, options, context);
