@@ -2,6 +2,7 @@ import { Worker, type Job } from "bullmq";
 import type { Clock } from "../core/clock.ts";
 import type { JobReport, RunnableJob } from "./define-job.ts";
 import { openRedis, type RedisAddress } from "./redis-connection.ts";
+import { removeUnreadable } from "./unreadable-jobs.ts";
 import { QUEUE_NAMES, QUEUE_PREFIX, type QueueName } from "./work-queue.ts";
 
 /** What one run of a job was and became: the source of the run record. */
@@ -58,6 +59,7 @@ export function runWorkers<Context>(options: WorkerOptions, deps: WorkerDeps<Con
   const workers = QUEUE_NAMES.map((queue) =>
     openWorker(queue, options, {
       onError: deps.onError,
+      setAside: deps.setAside,
       process: async (job) => {
         running.count += 1;
         try {
@@ -129,6 +131,7 @@ function openWorker(
   options: WorkerOptions,
   deps: {
     readonly process: (job: Job) => Promise<void>;
+    readonly setAside: WorkerDeps<unknown>["setAside"];
     readonly onError: (error: Error) => void;
   },
 ): { readonly worker: Worker; readonly disconnect: () => void } {
@@ -145,5 +148,11 @@ function openWorker(
     removeOnFail: { count: 0 },
   });
   worker.on("error", deps.onError);
+  worker.on("stalled", (jobId) => {
+    removeUnreadable(
+      { jobId, keyOf: (name) => worker.toKey(name) },
+      { redis: connection, settle: (found) => deps.setAside({ queue, jobId, ...found }) },
+    ).catch(deps.onError);
+  });
   return { worker, disconnect: () => connection.disconnect() };
 }
