@@ -9,8 +9,9 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { inTurn } from "./in-turn.ts";
 import type { BenchOptions, NumberRow } from "./number-row.ts";
-import { runArrivals } from "./quota/arrivals.ts";
+import { runArrivals, runAway } from "./quota/arrivals.ts";
 import { runBroker } from "./quota/broker.ts";
 import { drawArrivals } from "./quota/draw-arrivals.ts";
 import { runForeign } from "./quota/foreign.ts";
@@ -21,9 +22,11 @@ import { runStormNumbers } from "./storm/storm-numbers.ts";
 
 type Part = (options: BenchOptions) => Promise<readonly NumberRow[]>;
 
+/** In the short form two parts run at a time: their counts hold beside each other, times do not. */
 const PARTS: Readonly<Record<string, Part>> = {
   "side-by-side": runSideBySide,
   arrivals: runArrivals,
+  away: runAway,
   broker: runBroker,
   person: runPerson,
   storm: runStormNumbers,
@@ -73,13 +76,24 @@ process.exitCode = missed.length === 0 ? 0 : 1;
 
 async function runParts(): Promise<readonly NumberRow[]> {
   const names = flags.only?.split(",") ?? Object.keys(PARTS);
-  const found: NumberRow[] = [];
-  for (const name of names) {
+  const parts = names.map((name) => {
     const part = PARTS[name];
     if (!part) throw new Error(`No part ${name}; there are ${Object.keys(PARTS).join(", ")}`);
-    options.say(`== ${name}`);
-    found.push(...(await part(options)));
-  }
+    return async (): Promise<readonly NumberRow[]> => {
+      const beganMs = performance.now();
+      options.say(`== ${name}`);
+      const rowsOfPart = await part(options);
+      options.say(`== ${name} took ${Math.round((performance.now() - beganMs) / 1_000)} s`);
+      return rowsOfPart;
+    };
+  });
+  // The storm runs several fleets at once by itself.
+  const storm = options.isShort ? names.indexOf("storm") : -1;
+  const others = parts.filter((_, index) => index !== storm);
+  const found = [
+    ...(await inTurn(others, options.isShort ? 2 : 1)),
+    ...((await parts[storm]?.()) ?? []),
+  ];
   return found.toSorted(byNumber);
 }
 

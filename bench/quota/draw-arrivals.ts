@@ -5,13 +5,17 @@ const LEFT = 300;
 const BAR_PX = 22;
 const GAP_PX = 14;
 const TOP = 64;
+const CONTROL = "control: use-by off";
 
 /** Most arrivals in a window against the limit, one bar a stack: the chart of the README. */
 export function drawArrivals(rows: readonly NumberRow[]): string {
   const bars = rows
-    .filter(({ number, figures }) => number === "1" && figures["rejected"] !== undefined)
+    .filter(
+      ({ number, stack, figures }) =>
+        number === "1" && (figures["rejected"] !== undefined || stack.startsWith(CONTROL)),
+    )
     .map(({ stack, figures }) => ({
-      name: stack.split(":")[0] ?? stack,
+      name: stack.startsWith(CONTROL) ? "ballast, use-by off" : (stack.split(":")[0] ?? stack),
       share: (figures["most"] ?? 0) / (figures["limit"] ?? 1),
       rejected: figures["rejected"] ?? 0,
     }));

@@ -62,6 +62,7 @@ export async function runForeign(
   });
   const times = reports.flatMap(({ sentAtEpochMs }) => sentAtEpochMs).toSorted((a, b) => a - b);
   const rejected = reports.reduce((sum, report) => sum + report.rejected, 0);
+  const tokenRequests = reports.reduce((sum, report) => sum + report.tokenRequests, 0);
   const failed = reports.flatMap(({ calls }) => calls).filter(({ isSuccess }) => !isSuccess).length;
   const most = mostInAnyWindow(times, windowMs);
   const fromMs = startedAt + runMs - windowMs;
@@ -74,8 +75,8 @@ export async function runForeign(
       measure: `most requests sent in any ${seconds} s, ${PROCESSES} processes, by our own clock`,
       stack: "ballast",
       goal: `≤ ${limit}, 0 rejected`,
-      measured: `${most} of ${times.length} sent, ${rejected} rejected, ${failed} calls failed`,
-      figures: { most, limit, sent: times.length, rejected, failed },
+      measured: `${most} of ${times.length} sent and ${tokenRequests} for tokens, ${rejected} rejected, ${failed} calls failed`,
+      figures: { most, limit, sent: times.length, tokenRequests, rejected, failed },
       isMet: most <= limit && rejected === 0 && times.length > 0,
     },
     {

@@ -13,6 +13,7 @@ import type { Stack, StackName, StackOrders } from "./orders.ts";
 import { createQueueStack } from "./queue-stack.ts";
 
 const CALL_WITHIN_MS = 120_000;
+const FIVE_ATTEMPTS = { attempts: 5, backoff: { type: "exponential", delay: 1_000 } } as const;
 
 /** Each stack as its own documentation has it. */
 export const CREATE_STACK: Readonly<
@@ -23,13 +24,13 @@ export const CREATE_STACK: Readonly<
     const list = createPlainClients(orders);
     return createQueueStack(orders, {
       run: (account) => pRetry(() => list(account)),
-      job: { attempts: 5, backoff: { type: "exponential", delay: 1_000 } },
+      job: FIVE_ATTEMPTS,
     });
   },
   "bullmq-limiter": (orders) =>
     createQueueStack(orders, {
       run: createPlainClients(orders),
-      job: {},
+      job: FIVE_ATTEMPTS,
       worker: { limiter: { max: orders.limit, duration: orders.windowMs } },
     }),
   "bottleneck-cluster": createBottleneckCluster,
@@ -39,6 +40,7 @@ function createBallast(orders: StackOrders): Stack {
   const sentAtEpochMs: number[] = [];
   const pool = new Bottleneck({ maxConcurrent: orders.sharedSlots ?? null });
   let rejected = 0;
+  let tokenRequests = 0;
   const client = createGuardedClient({
     redis: orders.redis,
     project: TEST_PROJECT,
@@ -50,6 +52,7 @@ function createBallast(orders: StackOrders): Stack {
       if (record.outcome === "refused") return;
       // Noted at the end of the answer: the request line was written so long before.
       if (record.upstream === "calendar") sentAtEpochMs.push(Date.now() - record.durationMs);
+      else tokenRequests += 1;
       if (record.reason === "rate-limited") rejected += 1;
     },
   });
@@ -57,7 +60,7 @@ function createBallast(orders: StackOrders): Stack {
     orders.accounts.map((account) => [
       account.name,
       client.forAccount({
-        tenant: account.tenant,
+        tenant: orders.isOneTenant === true ? "everyone" : account.tenant,
         account: account.name,
         quotaUser: account.quotaUser,
         class: orders.class,
@@ -72,6 +75,8 @@ function createBallast(orders: StackOrders): Stack {
   return {
     sentAtEpochMs,
     rejected: () => rejected,
+    tokenRequests: () => tokenRequests,
+    settle: () => client.close(),
     perform: ({ name, calendarId }, requestClass = orders.class) => {
       const calendar = accounts.get(name)?.withClass(requestClass);
       if (!calendar) throw new Error(`no account ${name}`);

@@ -9,7 +9,8 @@ export const STACK_PARTS: Readonly<Record<StackName, string>> = {
   ballast: "guarded client, one ledger",
   today:
     "googleapis defaults + p-retry defaults + BullMQ attempts 5, exponential 1 s, concurrency 50",
-  "bullmq-limiter": "googleapis defaults + BullMQ's worker limiter, concurrency 50",
+  "bullmq-limiter":
+    "googleapis defaults + BullMQ's worker limiter, attempts 5, exponential 1 s, concurrency 50",
   "bottleneck-cluster": "googleapis defaults + clustered Bottleneck with reservoirRefresh",
 };
 
@@ -49,6 +50,8 @@ export interface StackOrders {
   readonly class: RequestClass;
   /** Ballast's only, a negative control: all classes wait for one pool of so many slots. */
   readonly sharedSlots?: number;
+  /** Ballast's only, a negative control: the ledger knows every account as one tenant's, and has nobody to be fair to. */
+  readonly isOneTenant?: boolean;
 }
 
 /** One logical call that has ended. */
@@ -73,6 +76,8 @@ export interface StackReport {
   readonly sentAtEpochMs: readonly number[];
   /** Requests that Google refused for quota, as the process saw it; Ballast's only. */
   readonly rejected: number;
+  /** Requests for access tokens; Ballast's only. */
+  readonly tokenRequests: number;
 }
 
 /** Make one logical call; rejects when it has failed for good. */
@@ -83,5 +88,8 @@ export interface Stack {
   readonly perform: Perform;
   readonly sentAtEpochMs?: readonly number[];
   readonly rejected?: () => number;
+  readonly tokenRequests?: () => number;
+  /** Ends what is under way and counts it, so that the report tells of every request. */
+  readonly settle?: () => Promise<void>;
   close(): Promise<void>;
 }

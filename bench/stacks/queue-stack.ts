@@ -3,6 +3,8 @@ import { Redis } from "ioredis";
 import type { Stack, StackOrders, WorkAccount } from "./orders.ts";
 
 const QUEUE = "refresh";
+/** A caller looks for its job once more after the event: a job that is gone by then would read as a failure. */
+const KEEP_FINISHED = { age: 60 };
 
 /** A queue, a worker with 50 at once, and callers that wait for their jobs: the usual shape of a sync service. */
 export async function createQueueStack(
@@ -39,7 +41,7 @@ export async function createQueueStack(
       const job = await queue.add(
         "refresh",
         { index },
-        { removeOnComplete: true, removeOnFail: true, ...work.job },
+        { removeOnComplete: KEEP_FINISHED, removeOnFail: KEEP_FINISHED, ...work.job },
       );
       await job.waitUntilFinished(events);
     },

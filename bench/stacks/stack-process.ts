@@ -29,12 +29,13 @@ async function run(orders: StackOrders): Promise<void> {
   const stop = nextMessage().then(() => stopping.abort(new Error("the run is over")));
   await Promise.all(orders.loads.map((load) => bear(load, { orders, stack })));
   await stop;
+  const ended = { calls: [...calls], unfinished, reasons: [...reasons].slice(0, 5) };
+  await stack.settle?.();
   const report: StackReport = {
-    calls,
-    unfinished,
-    reasons: [...reasons].slice(0, 5),
+    ...ended,
     sentAtEpochMs: stack.sentAtEpochMs ?? [],
     rejected: stack.rejected?.() ?? 0,
+    tokenRequests: stack.tokenRequests?.() ?? 0,
   };
   await new Promise((told) => {
     process.send?.(report, told);

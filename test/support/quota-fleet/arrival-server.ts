@@ -3,6 +3,7 @@
  * stalls of whoever drives the test are not counted as bursts. Prints its port, then, on SIGUSR2, every arrival.
  */
 import { createServer } from "node:net";
+import { FORGET_STALL } from "./fleet.ts";
 
 const arrivals: { readonly atMs: number; readonly from: string }[] = [];
 let longestStallMs = 0;
@@ -28,6 +29,10 @@ server.listen(0, "127.0.0.1", () => {
   if (address === null || typeof address === "string") throw new Error("no port");
   process.send?.({ port: address.port });
 });
-process.on("message", () => {
+process.on("message", (message) => {
+  if (message === FORGET_STALL) {
+    longestStallMs = 0;
+    return;
+  }
   process.send?.({ arrivals, longestStallMs, timeOriginMs: performance.timeOrigin });
 });

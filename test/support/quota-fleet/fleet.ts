@@ -39,8 +39,13 @@ export interface ArrivalServer {
     /** Epoch milliseconds at which its time was 0. */
     readonly timeOriginMs: number;
   }>;
+  /** So many processes that start at once stall everybody: what is judged begins now. */
+  forgetStall(): void;
   stop(): void;
 }
+
+/** A message to the arrival server; every other asks it to tell. */
+export const FORGET_STALL = "forget-stall";
 
 const here = (name: string): string => new URL(name, import.meta.url).pathname;
 
@@ -56,6 +61,9 @@ export async function startArrivalServer(): Promise<ArrivalServer> {
         Awaited<ReturnType<ArrivalServer["arrivals"]>>,
       ];
       return told;
+    },
+    forgetStall: () => {
+      child.send(FORGET_STALL);
     },
     stop: () => {
       child.kill("SIGKILL");

@@ -39,6 +39,8 @@ export interface FleetOptions {
   readonly persistent?: boolean;
   readonly isReplicated?: boolean;
   readonly orders?: Partial<SenderOrders>;
+  /** D. */
+  readonly transitMs?: number;
 }
 
 /** What was seen at the place that stands for Google. */
@@ -53,7 +55,8 @@ export interface FleetRun {
   readonly events: LedgerParts["events"];
 }
 
-const USE_WITHIN_MS = 200;
+/** J. */
+export const USE_WITHIN_MS = 200;
 const TRANSIT_MS = 100;
 
 const sleep = (ms: number): Promise<void> => systemClock.sleep(ms, new AbortController().signal);
@@ -81,7 +84,8 @@ export async function runFleet(
   }
 }
 
-async function runFleetOnce(
+/** Once, whatever stalled: for whoever judges that by itself. */
+export async function runFleetOnce(
   options: FleetLimits & FleetOptions & { readonly program: RedisProgram },
   faults: (fleet: Fleet) => Promise<void>,
 ): Promise<FleetRun> {
@@ -89,7 +93,7 @@ async function runFleetOnce(
   const settings = {
     windowMs,
     useWithinMs: USE_WITHIN_MS,
-    transitMs: TRANSIT_MS,
+    transitMs: options.transitMs ?? TRANSIT_MS,
     projectPerMinute: limit,
     userPerMinute: limit,
     perDay: 1_000_000,
@@ -140,6 +144,7 @@ async function runFleetOnce(
   for (let index = 0; index < options.senders; index += 1) start();
   try {
     await everyoneSends(google, senders.length);
+    google.forgetStall();
     await faults({ server, admin, parts, google, senders, start, promote });
     const { arrivals, longestStallMs, timeOriginMs } = await google.arrivals();
     const times = arrivals.map(({ atMs }) => atMs).toSorted((a, b) => a - b);
