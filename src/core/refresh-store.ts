@@ -2,6 +2,7 @@ import type { DueReason } from "./calendar-store.ts";
 import type { EpochMs } from "./clock.ts";
 import type { GoogleEvent } from "./google-event.ts";
 import type { AccountId, CalendarId, GoogleCalendarId, TenantId } from "./ids.ts";
+import type { RefreshRun } from "./refresh-history.ts";
 import type { EarlierAttempt, RequestClass } from "./request.ts";
 
 export type RefreshKind = "full" | "incremental";
@@ -92,6 +93,8 @@ export interface Publication {
   /** When to poll next if no request is left unserved; else the row is due at once. */
   readonly nextPoll: { readonly dueAt: EpochMs; readonly reason: DueReason };
   readonly now: EpochMs;
+  /** Kept with the calendar's last refreshes. */
+  readonly run?: RefreshRun | undefined;
 }
 
 export interface PublishedChanges {
@@ -124,6 +127,8 @@ export interface RefreshPostponed {
   readonly pageSize?: number | undefined;
   readonly state:
     { readonly kind: "keep" } | { readonly kind: "slowed" | "lost"; readonly reason: string };
+  /** Kept with the calendar's last refreshes. */
+  readonly run?: RefreshRun | undefined;
 }
 
 /**

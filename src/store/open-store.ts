@@ -8,6 +8,7 @@ import type { CredentialsSource } from "../core/credentials-source.ts";
 import type { EventStore } from "../core/event-store.ts";
 import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { OperatorLog } from "../core/operator-log.ts";
+import type { RefreshHistory } from "../core/refresh-history.ts";
 import type { RefreshStore } from "../core/refresh-store.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
 import type { StoreHealth } from "../core/store-health.ts";
@@ -26,6 +27,7 @@ import { createLedgerRecord } from "./ledger-records.ts";
 import { createMigrations, requireSupportedSchema, type Migrations } from "./migrations.ts";
 import { createOperatorLog } from "./operator-log.ts";
 import { openPostgresDatabase } from "./postgres-database.ts";
+import { createRefreshHistory } from "./refresh-history.ts";
 import { createRefreshStore } from "./refreshes.ts";
 import { createSettingsStore } from "./settings.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
@@ -46,6 +48,7 @@ export interface StoreOptions {
 export interface Store {
   readonly calendars: CalendarStore;
   readonly refreshes: RefreshStore;
+  readonly refreshHistory: RefreshHistory;
   readonly events: EventStore;
   readonly accounts: AccountStore & AccountPauses;
   readonly credentials: CredentialsSource;
@@ -115,6 +118,7 @@ function storeOver(
   return {
     calendars: createCalendarStore(parts),
     refreshes: createRefreshStore(parts),
+    refreshHistory: createRefreshHistory(parts),
     events: createEventStore(parts),
     accounts,
     credentials: createCredentialsSource(accounts),

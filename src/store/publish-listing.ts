@@ -18,6 +18,7 @@ import {
   noteChanges,
   type EventChanges,
 } from "./note-changes.ts";
+import { noteRefresh } from "./refresh-history.ts";
 import {
   columnsOf,
   EVENT_COLUMNS,
@@ -60,6 +61,11 @@ export async function publishListing(
     const hasChanged = changes.inserted + changes.updated + changes.deleted > 0;
     const generation = hasChanged || held.generation === 0 ? held.generation + 1 : held.generation;
     await moveMarks(trx, held, { publication, generation });
+    if (publication.run !== undefined) {
+      const { inserted, updated, deleted } = changes;
+      const past = { ...publication.run, changes: inserted + updated + deleted };
+      await noteRefresh(trx, { number: held.number, fence: lease.fence }, past);
+    }
     if (generation !== held.generation) {
       const feed = { ...placeInFeed(held), generation, at: publication.now };
       await noteChanges(database, trx, changesOfPublish(feed, named));

@@ -20,6 +20,7 @@ import {
 import type { Database, Trx } from "./database.ts";
 import { NO_LISTING } from "./no-listing.ts";
 import { publishListing } from "./publish-listing.ts";
+import { noteRefresh } from "./refresh-history.ts";
 import { stageListingPage } from "./stage-page.ts";
 import { fromStoredText, fromStoredTextOrUndefined, toStoredText } from "./stored-text.ts";
 
@@ -167,5 +168,8 @@ async function postpone(
     .where("fence", "=", lease.fence)
     .returning("number")
     .executeTakeFirst();
-  return row === undefined ? "fenced-out" : "postponed";
+  if (row === undefined) return "fenced-out";
+  const of = { number: row.number, fence: lease.fence };
+  if (outcome.run !== undefined) await noteRefresh(trx, of, outcome.run);
+  return "postponed";
 }

@@ -151,6 +151,19 @@ interface ChannelsTable {
   reason: Defaulted<"first" | "expiring" | "silent">;
 }
 
+/** How the last refreshes of a calendar ended; `fence` is their lease's. */
+interface RefreshHistoryTable {
+  calendar_number: number;
+  fence: number;
+  at: number;
+  kind: "full" | "incremental";
+  class: number;
+  outcome: "published" | "postponed";
+  code: string | null;
+  changes: number;
+  requests: number;
+}
+
 /** The feed; `sequence` rises in the order of commits within a tenant. */
 interface ChangesTable {
   sequence: Generated<number>;
@@ -244,6 +257,7 @@ export interface Tables {
   staged_events: StagedEventsTable;
   changes: ChangesTable;
   channels: ChannelsTable;
+  refresh_history: RefreshHistoryTable;
   api_tokens: ApiTokensTable;
   settings: SettingsTable;
   operator_log: OperatorLogTable;

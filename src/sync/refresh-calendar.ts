@@ -250,6 +250,7 @@ async function publishPage(
         served: servedMark(attempt, progress),
         nextPoll: { dueAt: nextPollAt(now, options.pollIntervalMs, deps.random), reason: "poll" },
         now,
+        run: { kind: plan.kind, at: now, class: attempt.class, requests: attempt.requests },
       }),
     { clock, signal },
   );
@@ -276,10 +277,14 @@ async function postpone(
 ): Promise<AttemptOutcome> {
   const { requests, deps, signal } = attempt;
   // Given up, the row would wait its whole lease out.
-  const ended = await persist(() => deps.refreshes.postpone(attempt.lease, settlement.postponed), {
-    clock: deps.clock,
-    signal,
-  });
+  const { state, class: requestClass } = attempt;
+  const kind = state.unfinished?.kind ?? (state.syncToken === undefined ? "full" : "incremental");
+  const at = deps.clock.now();
+  const run = { kind, at, class: requestClass, requests, code: settlement.code };
+  const ended = await persist(
+    () => deps.refreshes.postpone(attempt.lease, { ...settlement.postponed, run }),
+    { clock: deps.clock, signal },
+  );
   if (ended === "fenced-out") return { kind: "fenced-out", requests };
   if (settlement.accountEffect !== undefined) await deps.onAccountEffect(settlement.accountEffect);
   return { kind: "postponed", settlement, requests, error };

@@ -8,6 +8,7 @@ import { eventConformance } from "./store-events.ts";
 import { ledgerRecordConformance } from "./store-ledger-record.ts";
 import { publishModelConformance } from "./store-publish-model.ts";
 import { recordConformance } from "./store-records.ts";
+import { refreshHistoryConformance } from "./store-refresh-history.ts";
 import { refreshConformance } from "./store-refreshes.ts";
 import { tokenConformance } from "./store-tokens.ts";
 import { usageConformance } from "./store-usage.ts";
@@ -19,6 +20,7 @@ export type FreshDatabase = () => Promise<string>;
 export function storeConformance(name: string, freshDatabase: FreshDatabase): void {
   describe(`store on ${name}`, () => {
     refreshConformance(freshDatabase);
+    refreshHistoryConformance(freshDatabase);
     eventConformance(freshDatabase);
     calendarConformance(freshDatabase);
     accountConformance(freshDatabase);

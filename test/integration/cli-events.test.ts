@@ -93,6 +93,7 @@ async function seed(store: Store): Promise<readonly CalendarId[]> {
     served: begun.state.requested,
     nextPoll: { dueAt: epochMs(hourAgo + 60_000), reason: "poll" },
     now: hourAgo,
+    run: { kind: "full", at: hourAgo, class: "poll", requests: 2 },
   });
   return [find("never@x.example"), synced];
 }
@@ -269,4 +270,29 @@ test("busy for people: a table that leaves no time without a word, and questions
     ].map((args) => runBallast(args, env)),
   );
   expect(refused.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2, 2]);
+});
+
+test("calendars why: when and why it is due, what it waits for, and how its last refreshes went", async () => {
+  const [plain, json, never, unknown] = await Promise.all([
+    runBallast(["calendars", "why", ids[1] ?? ""], env),
+    runBallast(["calendars", "why", ids[1] ?? "", "--json"], env),
+    runBallast(["calendars", "why", ids[0] ?? ""], env),
+    runBallast(["calendars", "why", "cal_0000000000000000"], env),
+  ]);
+  expect(plain.code).toBe(0);
+  expect(plain.stdout).toMatch(/^due +Due for (59|60) min as \w+: the safety net.* \[poll\]$/m);
+  expect(plain.stdout).toMatch(/^(60|61) min ago +full +poll +published +3 +2$/m);
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    schemaVersion: 1,
+    state: "stale",
+    due: { reason: "poll", queuedUntil: null },
+    generation: 1,
+    pauses: [],
+    channels: [],
+    refreshes: [{ outcome: "published", class: "poll", code: null, changes: 3, requests: 2 }],
+  });
+  expect(never.stdout).toMatch(/^due .*it has never been read/m);
+  expect(never.stderr).toContain("No refresh of it has ended yet");
+  expect(unknown.code).toBe(1);
+  expect(unknown.stderr).toContain("There is no calendar cal_0000000000000000");
 });

@@ -8,6 +8,7 @@ import { runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { formatAge, formatTable } from "../output.ts";
 import { withStore, type Store } from "../with-store.ts";
+import { addCalendarsWhyCommand } from "./calendars-why.ts";
 
 const STATES: readonly CalendarState[] = ["never", "fresh", "stale", "slowed", "lost", "paused"];
 
@@ -22,8 +23,9 @@ interface Options {
 
 /** `ballast calendars`: every calendar with its state, one page at a time. */
 export function addCalendarsCommand(program: Command, context: CommandContext): void {
-  program
-    .command("calendars")
+  const calendars = program.command("calendars");
+  addCalendarsWhyCommand(calendars, context);
+  calendars
     .description("List calendars with their state and age")
     .option("--tenant <tenant>", "only this tenant's", nameArgument)
     .option("--account <account>", "only this account's: acc_…, or its name with --tenant")
@@ -36,6 +38,7 @@ export function addCalendarsCommand(program: Command, context: CommandContext): 
       `
 Examples:
   ballast calendars --state stale
+  ballast calendars why cal_0123456789abcdef
   ballast calendars --tenant acme --account ada@example.com --json`,
     )
     .action(runs<Options>(context, (options) => listCalendars(options, context)));

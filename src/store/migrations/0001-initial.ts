@@ -14,6 +14,7 @@ export const initial: Migration = {
     ...calendarIndexes(),
     ...events(dialect),
     ...changes(dialect),
+    refreshHistory(),
     ...records(dialect),
     ...usage(dialect),
   ],
@@ -203,6 +204,21 @@ function changes(dialect: Dialect): RawBuilder<unknown>[] {
     sql`create index changes_of_tenant on changes (tenant_id, sequence)`,
     sql`create index changes_at on changes (at)`,
   ];
+}
+
+function refreshHistory(): RawBuilder<unknown> {
+  return sql`create table refresh_history (
+      calendar_number bigint not null references calendars (number),
+      fence bigint not null,
+      at bigint not null,
+      kind text not null,
+      class bigint not null,
+      outcome text not null check (outcome in ('published', 'postponed')),
+      code text,
+      changes bigint not null,
+      requests bigint not null,
+      primary key (calendar_number, fence)
+    )`;
 }
 
 function records(dialect: Dialect): RawBuilder<unknown>[] {
