@@ -37,7 +37,8 @@ export const accountId = (value: string): AccountId => as(value);
  * a park or a limit of writes that held one of two names would not hold the account.
  */
 export const budgetAccount = (tenant: TenantId, name: AccountName): AccountId =>
-  as(`${tenant}/${name}`);
+  // The first slash ends the tenant, whose own are escaped: two accounts never share a key.
+  as(`${tenant.replaceAll("%", "%25").replaceAll("/", "%2F")}/${name}`);
 export const calendarId = (value: string): CalendarId => as(value);
 export const googleCalendarId = (value: string): GoogleCalendarId => as(value);
 export const quotaUser = (value: string): QuotaUser => as(value);
