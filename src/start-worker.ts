@@ -175,8 +175,9 @@ function createRenewal(
   // A job of another process' that has a public address; it comes back there.
   if (push === undefined) return () => Promise.resolve({ kind: "skipped", reason: "no-push" });
   const { channels, calendars } = of.store;
+  const { silenceGraceMs: graceMs } = { ...PUSH_TIMING, ...of.starting.options.push };
   const renew = createRenewChannel(
-    { ...RENEWAL, consumer: consumer(of.starting.config.consumer) },
+    { ...RENEWAL, graceMs, consumer: consumer(of.starting.config.consumer) },
     { ...shared, push, channels, calendars },
   );
   return (id, { claim, signal }) =>

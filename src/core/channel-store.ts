@@ -46,8 +46,8 @@ export interface WatchWork {
   /** False: lost or paused; its channels are stopped and none is opened. */
   readonly isWanted: boolean;
   readonly state: WatchState;
-  /** A poll found what the live channel did not tell. */
-  readonly isSilent: boolean;
+  /** When something changed that a poll found and that the live channel had not told by then. */
+  readonly untoldSince: EpochMs | undefined;
   readonly consecutiveFailures: number;
   readonly earlierAttempt: EarlierAttempt;
   /** Oldest first. */
@@ -127,8 +127,11 @@ export interface ChannelStore {
   ): Promise<WatchWork | undefined>;
   /** False: somebody else has taken over, or it fell due anew meanwhile; nothing but the state is written then. */
   settleWatch(calendarId: CalendarId, settled: WatchSettled): Promise<boolean>;
-  /** The live channel did not tell what a poll found: to be replaced, at once. */
-  noteSilence(calendarId: CalendarId, now: EpochMs): Promise<void>;
+  /** The live channel has not told what a poll found: to be looked at, and replaced, at `dueAt`. */
+  noteSilence(
+    calendarId: CalendarId,
+    silence: { readonly untoldSince: EpochMs; readonly dueAt: EpochMs },
+  ): Promise<void>;
 
   /**
    * Write down that Google told of these calendars, in one transaction (I6). A calendar whose mark no

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { ChannelStore, WatchSettled, WatchWork } from "../core/channel-store.ts";
 import { epochMs } from "../core/clock.ts";
 import { accountId, calendarId, googleCalendarId, tenantId } from "../core/ids.ts";
+import { momentOf } from "./calendar-rows.ts";
 import { channelsOf } from "./channel-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
@@ -20,11 +21,14 @@ export function createWatchStore({ database }: { readonly database: Database }):
     claimWatches: (query) => claimWatches(database, query),
     beginWatch: (id, lease) => database.write((trx) => beginWatch(trx, id, lease)),
     settleWatch: (id, settled) => database.write((trx) => settleWatch(trx, id, settled)),
-    async noteSilence(id, now) {
+    async noteSilence(id, { untoldSince, dueAt }) {
       await database.write((trx) =>
         trx
           .updateTable("calendars")
-          .set({ watch_silent_at: now, watch_due_at: now })
+          .set({
+            watch_silent_at: untoldSince,
+            watch_due_at: sql`case when watch_due_at < ${dueAt} then watch_due_at else ${dueAt} end`,
+          })
           .where("id", "=", toStoredText(id))
           .where("watch_state", "=", "watched")
           .where("watch_silent_at", "is", null)
@@ -129,7 +133,7 @@ async function beginWatch(
     googleId: googleCalendarId(fromStoredText(row.google_id)),
     isWanted: row.lost_reason === null && row.paused_reason === null,
     state: row.watch_state,
-    isSilent: row.watch_silent_at !== null,
+    untoldSince: momentOf(row.watch_silent_at),
     consecutiveFailures: row.watch_failures,
     earlierAttempt: row.watch_earlier_attempt,
     channels: await channelsOf(trx, row.id),

@@ -36,21 +36,22 @@ export function createJudgeSilence(
   const judge = async (news: PublishedNews): Promise<void> => {
     if (news.class !== "poll") return;
     const now = clock.now();
-    const overdue = news.items
-      .map(changedAt)
-      .filter((at) => at !== undefined && at < now - options.graceMs);
-    if (overdue.length === 0) return;
+    const changed = Math.max(0, ...news.items.map(changedAt));
+    if (changed === 0) return;
     const live = (await channels.listOfCalendar(news.calendarId)).findLast(
       ({ state, expiresAt }) => state === "live" && (expiresAt ?? 0) > now,
     );
     if (live === undefined) return;
-    const isUntold = (at: number | undefined): boolean =>
-      at !== undefined && at > live.createdAt + options.graceMs && at > (live.lastMessageAt ?? 0);
-    if (!overdue.some(isUntold)) return;
+    const toldUntil = Math.max(live.createdAt, live.lastMessageAt ?? 0) + options.graceMs;
+    if (changed <= toldUntil) return;
     // Where nothing reaches us at all, a new channel for each poll would only cost quota.
     const isSecond = live.reason === "silent" && live.lastMessageAt === undefined;
     if (isSecond && now - live.createdAt < options.againAfterMs) return;
-    await channels.noteSilence(news.calendarId, epochMs(now));
+    await channels.noteSilence(news.calendarId, {
+      untoldSince: epochMs(changed),
+      // Until then its message may still be on its way.
+      dueAt: epochMs(Math.max(now, changed + options.graceMs)),
+    });
   };
   return async (news) => {
     try {
@@ -62,7 +63,8 @@ export function createJudgeSilence(
   };
 }
 
-function changedAt({ updated }: GoogleEvent): number | undefined {
+/** 0 where it is not told, as in a tombstone. */
+function changedAt({ updated }: GoogleEvent): number {
   const at = typeof updated === "string" ? Date.parse(updated) : Number.NaN;
-  return Number.isNaN(at) ? undefined : at;
+  return Number.isNaN(at) ? 0 : at;
 }

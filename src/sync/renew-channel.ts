@@ -31,6 +31,8 @@ export interface RenewOptions {
   /** How long the work is one holder's. */
   readonly leaseMs: number;
   readonly callDeadlineMs: number;
+  /** A message this much older than a change may have told of it: those that come together are written down once. */
+  readonly graceMs: number;
   readonly consumer: Consumer;
 }
 
@@ -130,12 +132,19 @@ async function runWork(run: Run): Promise<RenewOutcome> {
   return { kind, reason, stopped: run.stopped, code: undefined, error: undefined };
 }
 
-function reasonToOpen({ work, live, deps }: Run): WatchReason | undefined {
+function reasonToOpen(run: Run): WatchReason | undefined {
+  const { work, live, deps } = run;
   if (!work.isWanted) return undefined;
   if (live === undefined) return "first";
-  if (work.isSilent) return "silent";
+  if (isSilent(run)) return "silent";
   const leadMs = leadOf(live) * (1 + SPREAD);
   return live.expiresAt - deps.clock.now() <= leadMs ? "expiring" : undefined;
+}
+
+/** Looked at again: the message may have come since the poll found what it should have told. */
+function isSilent({ work, live, options }: Run): boolean {
+  const told = work.channels.find(({ id }) => id === live?.id)?.lastMessageAt ?? 0;
+  return work.untoldSince !== undefined && told <= work.untoldSince - options.graceMs;
 }
 
 async function openChannel(run: Run, reason: WatchReason): Promise<void> {
@@ -144,7 +153,7 @@ async function openChannel(run: Run, reason: WatchReason): Promise<void> {
   const id = `ballast-${randomUUID()}`;
   const createdAt = clock.now();
   await channels.add({ id, calendarId: work.calendarId, createdAt, reason });
-  let wasSent = false;
+  const sent = { count: 0 };
   let answer: Awaited<ReturnType<PushChannels["watch"]>>;
   try {
     const target = {
@@ -155,12 +164,12 @@ async function openChannel(run: Run, reason: WatchReason): Promise<void> {
     answer = await deps.push.watch(
       target,
       callOptions(run, () => {
-        wasSent = true;
+        sent.count += 1;
       }),
     );
   } catch (error) {
     // Where Google may have opened it all the same, its row stays until it can be stopped.
-    if (!wasSent || wasRefusedByGoogle(error)) await channels.remove(id);
+    if (sent.count === 0 || wasRefusedByGoogle(error)) await channels.remove(id);
     throw error;
   }
   run.earlierAttempt = "none";
@@ -245,7 +254,7 @@ async function settleFailed(
     dueAt: epochMs(Math.round(deps.clock.now() + waitMs * (1 + SPREAD * deps.random()))),
     consecutiveFailures: error instanceof Refused ? work.consecutiveFailures : consecutive,
     // Only once the one that was silent has been replaced.
-    isSilenceAnswered: work.isSilent && run.live?.id !== liveOf(work.channels, 0)?.id,
+    isSilenceAnswered: reason === "silent" && run.live?.id !== liveOf(work.channels, 0)?.id,
   });
   if (owner === "reconnect") {
     const { accountId } = work;

@@ -99,7 +99,7 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
         calendarId: id,
         isWanted: true,
         state: "unwatched",
-        isSilent: false,
+        untoldSince: undefined,
         consecutiveFailures: 0,
         earlierAttempt: "none",
         channels: [],
@@ -131,14 +131,15 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
           earlierAttempt: "none",
           isSilenceAnswered: true,
         });
-        return { isSilent: begun.isSilent, isSettled };
+        return { isSilent: begun.untoldSince !== undefined, isSettled };
       };
-      await store.channels.noteSilence(id, store.now());
+      await store.channels.noteSilence(id, { untoldSince: store.now(), dueAt: store.now() });
       expect(await work(store.later(1_000), nothing)).toEqual({ isSilent: false, isSettled: true });
       expect(await work(undefined, nothing)).toBeUndefined();
       expect(await store.channels.health(store.now())).toMatchObject({ watched: 1 });
       await store.clock.advance(1_000);
-      const silence = (): Promise<void> => store.channels.noteSilence(id, store.now());
+      const silence = (): Promise<void> =>
+        store.channels.noteSilence(id, { untoldSince: store.now(), dueAt: store.now() });
       expect(await work(undefined, silence)).toEqual({ isSilent: false, isSettled: false });
       expect(await work(undefined, nothing)).toEqual({ isSilent: true, isSettled: true });
       await store.clock.advance(100 * HOUR_MS);

@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { runCrash } from "./crash/run-crash.ts";
 import { runMirror } from "./mirror/run-mirror.ts";
+import { runPoison } from "./poison/run-poison.ts";
+import { runPush } from "./push/run-push.ts";
 import { runSlowDatabase } from "./slow-database/run-slow-database.ts";
 import type { Scenario, ScenarioOptions } from "./scenario.ts";
 
@@ -12,6 +14,8 @@ import type { Scenario, ScenarioOptions } from "./scenario.ts";
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   crash: runCrash,
   mirror: runMirror,
+  poison: runPoison,
+  push: runPush,
   "slow-database": runSlowDatabase,
 };
 

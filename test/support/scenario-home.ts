@@ -21,6 +21,8 @@ export interface ScenarioHome {
   readonly redis: PrivateRedis;
   /** A second handle on the database, as another process would have. */
   readonly store: Store;
+  /** Drain the process and start another one on the same data. */
+  restart(): Promise<void>;
   connect(tenant: string, account: string, refreshToken: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -73,20 +75,28 @@ export async function openScenarioHome(
       },
     },
   );
-  const app = await startApp(
-    config,
-    {
-      role: options.role ?? "worker",
-      redis: redis.url,
-      migrateWhenEmpty: true,
-      ...(options.timing === undefined ? {} : { timing: options.timing }),
-      ...(options.push === undefined ? {} : { push: options.push }),
-    },
-    { clock: systemClock, logger, ...deps },
-  );
+  const start = (): Promise<App> =>
+    startApp(
+      config,
+      {
+        role: options.role ?? "worker",
+        redis: redis.url,
+        migrateWhenEmpty: true,
+        ...(options.timing === undefined ? {} : { timing: options.timing }),
+        ...(options.push === undefined ? {} : { push: options.push }),
+      },
+      { clock: systemClock, logger, ...deps },
+    );
+  let app = await start();
   const store = await openAppStore(config, { clock: systemClock });
   return {
-    app,
+    get app() {
+      return app;
+    },
+    async restart() {
+      await app.drain();
+      app = await start();
+    },
     config,
     redis,
     store,
