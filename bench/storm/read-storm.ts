@@ -22,8 +22,8 @@ export interface StormSpan {
 export interface StormReading {
   readonly seconds: readonly StormSecond[];
   total(span: StormSpan): StormSecond;
-  /** Successes by account's address. */
-  okByAccount(span: StormSpan): ReadonlyMap<string, number>;
+  /** Successes of each account, in the order of the accounts given. */
+  okOfAccounts(span: StormSpan): readonly number[];
 }
 
 /**
@@ -32,7 +32,11 @@ export interface StormReading {
  */
 export function readStorm(
   requests: readonly LoggedRequest[],
-  run: { readonly beganAtMs: number; readonly seconds: number },
+  run: {
+    readonly beganAtMs: number;
+    readonly seconds: number;
+    readonly accounts: readonly string[];
+  },
 ): StormReading {
   const seconds = Array.from({ length: run.seconds }, emptySecond);
   const failedLast = new Set<string>();
@@ -57,13 +61,13 @@ export function readStorm(
   return {
     seconds,
     total: ({ from, to }) => seconds.slice(from, to).reduce(add, emptySecond()),
-    okByAccount: ({ from, to }) => {
+    okOfAccounts: ({ from, to }) => {
       const counts = new Map<string, number>();
       for (const { request, at } of listings) {
         if (at < from || at >= to || request.status !== 200) continue;
         counts.set(request.account, (counts.get(request.account) ?? 0) + 1);
       }
-      return counts;
+      return run.accounts.map((account) => counts.get(account) ?? 0);
     },
   };
 }

@@ -1,41 +1,21 @@
-import type { CalendarRow } from "../../src/core/calendar-store.ts";
-import { epochMs, systemClock } from "../../src/core/clock.ts";
-import type { FaultScript } from "../../src/simulator/fault-script.ts";
+import { epochMs } from "../../src/core/clock.ts";
 import type { LoggedRequest } from "../../src/simulator/request-log.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import type { Store } from "../../src/store/open-store.ts";
 import { obtainFleetRedis } from "../../test/support/quota-fleet/run-fleet.ts";
-import type { StackName, WorkAccount } from "../stacks/orders.ts";
+import type { StackName } from "../stacks/orders.ts";
 import { runStack } from "../stacks/run-stack.ts";
+import { openConsumers, type StormConsumers } from "./consumers.ts";
 import { readStorm, type StormReading } from "./read-storm.ts";
+import type { StormPlan } from "./storm-plan.ts";
+import { accountsOf, backfillLoads, divideWork, offer, until } from "./storm-work.ts";
+import { slowDatabase } from "./slow-database.ts";
 import {
   openStormWorld,
   type BreakerSeen,
   type StormExperiment,
   type StormWorld,
 } from "./storm-world.ts";
-
-/** The same for every stack: what is offered, what Google allows, and what goes wrong when. */
-export interface StormPlan {
-  readonly seed: number;
-  readonly windowMs: number;
-  readonly limit: number;
-  readonly offeredPerSecond: number;
-  readonly accounts: number;
-  readonly calendarsPerAccount: number;
-  readonly seconds: number;
-  /** In order; each holds until the next. */
-  readonly phases: readonly StormPhase[];
-}
-
-/** From this second on Google is like this. */
-export interface StormPhase {
-  readonly at: number;
-  readonly name: string;
-  readonly faults: FaultScript;
-  /** Every calendar becomes due at once, in class `backfill`. */
-  readonly isBackfill?: boolean;
-}
 
 /** What a run left behind. */
 export interface StormRun {
@@ -55,19 +35,6 @@ export interface StormRun {
 const PROCESSES = 2;
 const LOG_KEPT = 500_000;
 
-/** Nothing is wrong. */
-export const CALM: FaultScript = { faults: [] };
-
-/** Every list is answered 503. */
-export const ALL_FAIL: FaultScript = {
-  faults: [
-    {
-      match: { operation: "events.list" },
-      answer: { kind: "error", status: 503, reason: "backendError" },
-    },
-  ],
-};
-
 /** Run Ballast's workers through a storm. */
 export async function stormBallast(
   plan: StormPlan,
@@ -75,26 +42,33 @@ export async function stormBallast(
 ): Promise<StormRun> {
   const simulator = await openGoogle(plan);
   let world: StormWorld | undefined;
+  let consumers: StormConsumers | undefined;
   try {
     world = await openStormWorld({ ...plan, ...options, simulator, workers: PROCESSES });
-    const { store, calendars, ask } = world;
-    options.say(`${String(calendars.length)} calendars published`);
+    const { store, databasePath } = world;
+    consumers = openConsumers(world.redisPath, simulator);
+    const work = divideWork(plan, { simulator, world, consumers });
+    options.say(`${String(world.calendars.length)} calendars published`);
     const beganAtMs = begin(simulator, plan);
-    let asked = 0;
-    const offered = offer(plan, calendars, async (calendar, turn) => {
-      asked += 1;
-      await ask(calendar, turn % 4 === 0 ? "interactive" : turn % 4 === 1 ? "poll" : "push");
-    });
-    await Promise.all([
-      offered,
+    const [asked] = await Promise.all([
+      offer(plan, work),
       goThrough(plan, simulator, {
         say: options.say,
         backfill: async () => {
-          for (const calendar of calendars) await ask(calendar, "backfill");
+          await Promise.all(work.map(({ backfill }) => backfill()));
+        },
+        slowDatabase: async (forMs) => {
+          const held = await slowDatabase(databasePath, forMs);
+          options.say(`the database was held ${String(held)} times`);
         },
       }),
     ]);
-    const reading = readStorm(logOf(simulator), { beganAtMs, seconds: plan.seconds });
+    const reading = readStorm(logOf(simulator), {
+      beganAtMs,
+      seconds: plan.seconds,
+      accounts: simulator.accounts().map(({ email }) => email),
+    });
+    await consumers.close();
     const seen = await world.drain();
     const { arrivals, tokenRequests } = simulator.counters();
     const { first, retry } = await store.usage.attempts(epochMs(0));
@@ -103,6 +77,7 @@ export async function stormBallast(
     const strayNoticed = await noticeStray(simulator, store);
     return { reading, arrivals, tokenRequests, recorded, strayNoticed, asked, breaker };
   } finally {
+    await consumers?.close();
     await world?.close();
     await simulator.close();
   }
@@ -117,6 +92,8 @@ export async function stormPeer(
   try {
     const accounts = accountsOf(simulator);
     const perProcess = plan.offeredPerSecond / PROCESSES / accounts.length;
+    // Each process goes round all calendars at its own share of the rate, half a round behind the other.
+    const stepMs = (1_000 / plan.offeredPerSecond) * PROCESSES;
     let beganAtMs = 0;
     const reports = await runStack({
       program: await obtainFleetRedis(),
@@ -130,23 +107,30 @@ export async function stormPeer(
         windowMs: plan.windowMs,
         class: "push",
       },
-      loadsOf: (index) => {
-        const everyMs = 1_000 / perProcess;
-        return accounts.map(({ tenant }, turn) => ({
+      loadsOf: (index) => [
+        ...accounts.map(({ tenant }, turn) => ({
           tenant,
           // One after the other, not all at once.
-          fromMs: ((turn + index / PROCESSES) / accounts.length) * everyMs,
+          fromMs: ((turn + (index * accounts.length) / PROCESSES) % accounts.length) * stepMs,
           toMs: plan.seconds * 1_000,
           perSecond: perProcess,
-        }));
-      },
+        })),
+        ...backfillLoads(
+          plan,
+          accounts.filter((_, turn) => turn % PROCESSES === index),
+        ),
+      ],
       settings: {},
       meanwhile: async () => {
         beganAtMs = begin(simulator, plan);
         await goThrough(plan, simulator, { say: options.say });
       },
     });
-    const reading = readStorm(logOf(simulator), { beganAtMs, seconds: plan.seconds });
+    const reading = readStorm(logOf(simulator), {
+      beganAtMs,
+      seconds: plan.seconds,
+      accounts: simulator.accounts().map(({ email }) => email),
+    });
     const { arrivals, tokenRequests } = simulator.counters();
     const asked = reports.reduce(
       (sum, { calls, unfinished }) => sum + calls.length + unfinished,
@@ -233,51 +217,28 @@ function begin(simulator: Simulator, { limit, windowMs }: StormPlan): number {
 async function goThrough(
   plan: StormPlan,
   simulator: Simulator,
-  deps: { readonly say: (line: string) => void; readonly backfill?: () => Promise<void> },
+  deps: {
+    readonly say: (line: string) => void;
+    readonly backfill?: () => Promise<void>;
+    readonly slowDatabase?: (forMs: number) => Promise<void>;
+  },
 ): Promise<void> {
   const beganMs = performance.now();
-  for (const { at, name, faults, isBackfill } of plan.phases) {
+  const beside: Promise<void>[] = [];
+  for (const [index, { at, name, faults, isBackfill, isDatabaseSlow }] of plan.phases.entries()) {
     await until(beganMs + at * 1_000);
     deps.say(`${String(at)} s: ${name}`);
     simulator.faults.install(faults);
-    if (isBackfill === true) await deps.backfill?.();
+    if (isBackfill === true && deps.backfill) beside.push(deps.backfill());
+    const endsAt = plan.phases[index + 1]?.at ?? plan.seconds;
+    if (isDatabaseSlow === true && deps.slowDatabase) {
+      beside.push(deps.slowDatabase((endsAt - at) * 1_000));
+    }
   }
   await until(beganMs + plan.seconds * 1_000);
-}
-
-/** One calendar after the other at an even rate, whatever became of those before. */
-async function offer(
-  { offeredPerSecond, seconds }: StormPlan,
-  calendars: readonly CalendarRow[],
-  ask: (calendar: CalendarRow, turn: number) => Promise<void>,
-): Promise<void> {
-  const beganMs = performance.now();
-  for (let turn = 0; turn < offeredPerSecond * seconds; turn += 1) {
-    const calendar = calendars[turn % calendars.length];
-    if (calendar === undefined) throw new Error("There are no calendars");
-    await until(beganMs + (turn * 1_000) / offeredPerSecond);
-    await ask(calendar, turn);
-  }
-}
-
-async function until(momentMs: number): Promise<void> {
-  const waitMs = momentMs - performance.now();
-  if (waitMs > 0) await systemClock.sleep(waitMs, new AbortController().signal);
+  await Promise.all(beside);
 }
 
 function logOf(simulator: Simulator): readonly LoggedRequest[] {
   return simulator.log.after(0, LOG_KEPT);
-}
-
-/** Each calendar is one account of a stack's own, so that all are asked for in turn. */
-function accountsOf(simulator: Simulator): readonly WorkAccount[] {
-  return simulator.accounts().flatMap(({ sub, refreshToken, listedById }, account) =>
-    [...listedById.keys()].map((calendarId, index) => ({
-      tenant: `tenant-${String(account)}-${String(index)}`,
-      name: `account-${String(account)}-${String(index)}`,
-      refreshToken,
-      quotaUser: sub,
-      calendarId,
-    })),
-  );
 }

@@ -11,14 +11,8 @@ import { measureKilledWorkers } from "./killed-worker.ts";
 import { measureBackingOff } from "./measure-throttling.ts";
 import { secondsToRecover } from "./read-storm.ts";
 import type { StormExperiment } from "./storm-world.ts";
-import {
-  ALL_FAIL,
-  CALM,
-  stormBallast,
-  stormPeer,
-  type StormPlan,
-  type StormRun,
-} from "./run-storm.ts";
+import { stormBallast, stormPeer, type StormRun } from "./run-storm.ts";
+import { ALL_FAIL, CALM, type StormPlan } from "./storm-plan.ts";
 
 interface Shape extends Omit<StormPlan, "seed" | "phases"> {
   readonly failsAt: number;

@@ -7,12 +7,13 @@ import { loadConfig } from "../../src/config/config.ts";
 import type { CalendarRow } from "../../src/core/calendar-store.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { accountName, projectId, tenantId } from "../../src/core/ids.ts";
-import type { RequestClass } from "../../src/core/request.ts";
+import { REQUEST_CLASSES, type RequestClass } from "../../src/core/request.ts";
 import { startPrivateRedis } from "../../src/embedded/redis-server.ts";
 import { openAppStore } from "../../src/operator-app.ts";
 import type { Simulator } from "../../src/simulator/simulator.ts";
 import type { Store } from "../../src/store/open-store.ts";
 import { obtainFleetRedis } from "../../test/support/quota-fleet/run-fleet.ts";
+import { BOOKING_CONSUMER } from "./consumers.ts";
 
 /** What is taken away from the workers, to show what it is good for. */
 export interface StormExperiment {
@@ -41,6 +42,7 @@ export interface StormWorld {
   readonly store: Store;
   readonly calendars: readonly CalendarRow[];
   readonly redisPath: string;
+  readonly databasePath: string;
   /** Ask for a calendar's refresh, as a notification, a person or a backfill would. */
   readonly ask: (calendar: CalendarRow, requestClass: RequestClass) => Promise<void>;
   startWorker(): Promise<void>;
@@ -113,6 +115,7 @@ export async function openStormWorld(options: StormWorldOptions): Promise<StormW
       store,
       calendars,
       redisPath: redis.socketPath,
+      databasePath: join(directory, "ballast.db"),
       startWorker,
       killWorker,
       drain,
@@ -198,6 +201,7 @@ async function setLimits(
   const values = {
     projectPerMinute: limit,
     userPerMinute: limit,
+    [`consumer:${BOOKING_CONSUMER}`]: { cap: 1, classes: [...REQUEST_CLASSES] },
     ...(isShort ? { useWithinMs: 200, transitMs: 100, breakerFirstMs: 1_000 } : {}),
   };
   for (const [name, value] of Object.entries(values)) {
