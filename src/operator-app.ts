@@ -14,10 +14,10 @@ import { runChecks, type CheckPorts, type CheckResult } from "./operate/checks.t
 import { createStatus, type Status } from "./operate/status.ts";
 import { openRedis } from "./queue/redis-connection.ts";
 import { createCalendarReader } from "./read/calendar-reader.ts";
-import { loadOrCreateKeyFile } from "./store/key-file.ts";
+import { addKey, loadOrCreateKeyFile, readKeysNow } from "./store/key-file.ts";
 import type { Migrations } from "./store/migrations.ts";
 import { openMigrations, openStore, type Store } from "./store/open-store.ts";
-import { createVault } from "./store/vault.ts";
+import { createVault, type Vault } from "./store/vault.ts";
 
 const REDIS_TIMEOUT_MS = 4_000;
 
@@ -30,18 +30,32 @@ export async function openAppStore(
   if (options.migrateWhenEmpty && config.database.kind === "sqlite") {
     await makeDirectory(dirname(config.database.path));
   }
-  const keys = config.encryptionKeys ?? (await readOwnKeys(config.dataDirectory));
   return openStore(
     { url: databaseUrl(config), mirror: config.mirror, ...options },
-    { clock: deps.clock, vault: createVault(keys) },
+    { clock: deps.clock, vault: await openVault(config) },
   );
 }
 
-async function readOwnKeys(
-  dataDirectory: string,
-): Promise<Awaited<ReturnType<typeof loadOrCreateKeyFile>>> {
+async function openVault({ encryptionKeys, dataDirectory }: Config): Promise<Vault> {
+  if (encryptionKeys !== undefined) return createVault(encryptionKeys);
   await makeDirectory(dataDirectory);
-  return loadOrCreateKeyFile(join(dataDirectory, "keys"));
+  const file = keyFileOf(dataDirectory);
+  // `keys rotate` adds a key to the file while this process runs.
+  return createVault(await loadOrCreateKeyFile(file), { reload: () => readKeysNow(file) });
+}
+
+function keyFileOf(dataDirectory: string): string {
+  return join(dataDirectory, "keys");
+}
+
+/** A new key before those of the embedded mode's file; undefined where the environment says which keys there are. */
+export async function addOwnKey({
+  encryptionKeys,
+  dataDirectory,
+}: Config): Promise<string | undefined> {
+  if (encryptionKeys !== undefined) return undefined;
+  const { id } = await addKey(keyFileOf(dataDirectory));
+  return id;
 }
 
 /** Reads of the mirror over ranges of time; what is too old for a question is asked of a running worker. */

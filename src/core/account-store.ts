@@ -1,4 +1,5 @@
 import type { EpochMs } from "./clock.ts";
+import type { Grant } from "./credentials-source.ts";
 import type { CalendarListEntry } from "./google-event.ts";
 import type { AccountId, AccountName, ProjectId, QuotaUser, TenantId } from "./ids.ts";
 import type { EarlierAttempt } from "./request.ts";
@@ -14,22 +15,33 @@ export interface AccountRow {
   readonly quotaUser: QuotaUser;
   readonly state: AccountState;
   readonly stateReason: string | undefined;
+  /** When it came into that state. */
+  readonly stateSince: EpochMs;
+  readonly grantKind: Grant["kind"];
   readonly scopes: readonly string[];
   readonly connectedAt: EpochMs;
   readonly discoveredAt: EpochMs | undefined;
   readonly discoveryDueAt: EpochMs | undefined;
 }
 
-export interface AccountConnection {
+interface ConnectionFacts {
   readonly projectId: ProjectId;
   readonly tenantId: TenantId;
   readonly name: AccountName;
-  /** Google's `sub`, the primary calendar's id hashed, or undefined: then hashed from tenant and name. */
+  /** Google's `sub`; undefined: hashed from tenant and name until the primary calendar's id is known. */
   readonly quotaUser: QuotaUser | undefined;
-  readonly refreshToken: string;
   readonly scopes: readonly string[];
   readonly now: EpochMs;
 }
+
+/** An account and what it is connected by: a refresh token, or a service account that acts for it. */
+export type AccountConnection = ConnectionFacts &
+  (
+    | { readonly refreshToken: string; readonly serviceAccount?: undefined }
+    | { readonly serviceAccount: ServiceAccountGrant; readonly refreshToken?: undefined }
+  );
+
+export type ServiceAccountGrant = Extract<Grant, { readonly kind: "service-account" }>;
 
 /** The right to write one account's calendar list; fenced like `RefreshLease`. */
 export interface DiscoveryLease {
@@ -82,19 +94,21 @@ export interface DiscoveredChanges {
   readonly returned: number;
 }
 
-/** Tenants, accounts and their credentials. Refresh tokens are sealed before they touch the database. */
+/** Tenants, accounts and their credentials. Credentials are sealed before they touch the database. */
 export interface AccountStore {
   /** Creates the tenant and account, or reconnects it: ids are kept, an operator's pause too (I12). */
   connect(connection: AccountConnection): Promise<AccountRow>;
   get(id: AccountId): Promise<AccountRow | undefined>;
   find(tenantId: TenantId, name: AccountName): Promise<AccountRow | undefined>;
   list(page: {
+    readonly tenantId?: TenantId | undefined;
+    readonly state?: AccountState | undefined;
     readonly after?: AccountId | undefined;
     readonly limit: number;
   }): Promise<readonly AccountRow[]>;
   countsByState(): Promise<Readonly<Record<AccountState, number>>>;
-  /** The opened refresh token; undefined when the account has none. Throws when no key opens it. */
-  readRefreshToken(id: AccountId): Promise<string | undefined>;
+  /** The opened credentials; undefined when the account has none. Throws when no key opens them. */
+  readGrant(id: AccountId): Promise<Grant | undefined>;
   /** Google may hand out a new refresh token with any refresh; it replaces the stored one. */
   replaceRefreshToken(id: AccountId, refreshToken: string): Promise<void>;
   /** Returns whether the state changed, so that it is reported once. */

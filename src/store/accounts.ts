@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { sql, type Selectable } from "kysely";
 import type {
   AccountConnection,
@@ -15,6 +14,13 @@ import { createDiscoveryStore } from "./discovery.ts";
 import type { Mirror } from "./busy-mirror.ts";
 import { newId } from "./new-id.ts";
 import { appendEntry } from "./operator-log.ts";
+import {
+  primaryHash,
+  quotaUserAtConnect,
+  quotaUserAtReconnect,
+  shareQuotaUser,
+} from "./quota-users.ts";
+import { grantOf, openGrant, sealGrant, storeGrant } from "./stored-grants.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
 import type { Vault } from "./vault.ts";
@@ -50,25 +56,18 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
       const row = await database.read((db) => findByName(db, tenant, name));
       return row === undefined ? undefined : toAccountRow(row);
     },
-    async list({ after, limit }) {
-      const rows = await database.read((db) =>
-        db
-          .selectFrom("accounts")
-          .selectAll()
-          .$if(after !== undefined, (query) => query.where("id", ">", toStoredText(after ?? "")))
-          .orderBy("id")
-          .limit(Math.min(Math.max(limit, 1), MAX_LIST))
-          .execute(),
-      );
-      return rows.map(toAccountRow);
-    },
+    list: (page) => list(database, page),
     countsByState: () => countsByState(database),
     ...credentials(deps),
     markNeedsReconnect: (id, reason) =>
       database.write(async (trx) => {
         const row = await trx
           .updateTable("accounts")
-          .set({ connection: "needs-reconnect", connection_reason: reason })
+          .set({
+            connection: "needs-reconnect",
+            connection_reason: reason,
+            connection_since: deps.clock.now(),
+          })
           .where("id", "=", toStoredText(id))
           .where("connection", "=", "connected")
           .returningAll()
@@ -80,7 +79,10 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
       database.write(async (trx) => {
         const row = await trx
           .updateTable("accounts")
-          .set({ paused_reason: pause?.reason ?? null })
+          .set({
+            paused_reason: pause?.reason ?? null,
+            paused_since: pause === undefined ? null : by.now,
+          })
           .where("id", "=", toStoredText(id))
           .returningAll()
           .executeTakeFirst();
@@ -97,6 +99,26 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
         return "set";
       }),
   };
+}
+
+async function list(
+  database: Database,
+  { tenantId: tenant, state, after, limit }: Parameters<AccountStore["list"]>[0],
+): Promise<readonly AccountRow[]> {
+  const rows = await database.read((db) =>
+    db
+      .selectFrom("accounts")
+      .selectAll()
+      .$if(tenant !== undefined, (query) =>
+        query.where("tenant_id", "=", toStoredText(tenant ?? "")),
+      )
+      .$if(state !== undefined, (query) => query.where(sql<boolean>`${STATE_SQL} = ${state}`))
+      .$if(after !== undefined, (query) => query.where("id", ">", toStoredText(after ?? "")))
+      .orderBy("id")
+      .limit(Math.min(Math.max(limit, 1), MAX_LIST))
+      .execute(),
+  );
+  return rows.map(toAccountRow);
 }
 
 type Handle = Parameters<Parameters<Database["read"]>[0]>[0];
@@ -123,9 +145,16 @@ function stateOfAccount(row: Pick<StoredAccount, "connection" | "paused_reason">
   return row.paused_reason === null ? row.connection : "paused";
 }
 
+/** `stateOfAccount` as SQL. */
+const STATE_SQL = sql<AccountState>`case
+  when connection = 'removed' then 'removed'
+  when paused_reason is not null then 'paused'
+  else connection end`;
+
 function toAccountRow(row: StoredAccount): AccountRow {
   const state = stateOfAccount(row);
-  const reason = state === "paused" ? row.paused_reason : row.connection_reason;
+  const isPaused = state === "paused";
+  const reason = isPaused ? row.paused_reason : row.connection_reason;
   return {
     id: accountId(row.id),
     projectId: projectId(fromStoredText(row.project_id)),
@@ -134,6 +163,8 @@ function toAccountRow(row: StoredAccount): AccountRow {
     quotaUser: quotaUser(row.quota_user),
     state,
     stateReason: reason ?? undefined,
+    stateSince: epochMs((isPaused ? row.paused_since : undefined) ?? row.connection_since),
+    grantKind: row.grant_kind,
     scopes: row.scopes === "" ? [] : row.scopes.split(" "),
     connectedAt: epochMs(row.connected_at),
     discoveredAt: momentOf(row.discovered_at),
@@ -170,41 +201,37 @@ async function connect(
   }
   const known = await findByName(trx, connection.tenantId, connection.name);
   const id = known?.id ?? newId("acc", now);
-  const sealed = vault.seal(connection.refreshToken, refreshTokenContext(id));
+  const grant = grantOf(connection);
   const fresh = {
     project_id: project,
     connection: "connected",
     connection_reason: null,
+    connection_since: now,
     scopes: connection.scopes.join(" "),
     connected_at: now,
-    refresh_token_sealed: sealed.sealed,
-    refresh_token_key: sealed.keyId,
+    ...sealGrant(grant, id, vault),
     grant_failed_at: null,
     discovery_due_at: now,
     discovery_reason: "connected",
     discovery_queued_until: null,
+    ...primaryAtConnect(connection),
   } as const;
-  const row = await trx
+  const stored = await trx
     .insertInto("accounts")
-    .values({
-      id,
-      tenant_id: tenant,
-      name,
-      quota_user: connection.quotaUser ?? hashedQuotaUser(connection),
-      ...fresh,
-    })
+    .values({ id, tenant_id: tenant, name, ...quotaUserAtConnect(connection), ...fresh })
     .onConflict((conflict) =>
       conflict.columns(["tenant_id", "name"]).doUpdateSet({
         ...fresh,
         discovery_requested: sql`accounts.discovery_requested + 1`,
         discovery_failures: 0,
-        ...(connection.quotaUser === undefined ? {} : { quota_user: connection.quotaUser }),
+        ...quotaUserAtReconnect(connection),
       }),
     )
     .returningAll()
     .executeTakeFirstOrThrow();
   // Two first connects at once: the row has the id of the one that came first, the seal another's.
-  if (row.id !== id) await storeRefreshToken(trx, { vault, id: row.id }, connection.refreshToken);
+  if (stored.id !== id) await storeGrant(trx, stored.id, sealGrant(grant, stored.id, vault));
+  const row = await shareQuotaUser(trx, stored);
   await copyToCalendars(trx, row);
   await trx
     .updateTable("calendars")
@@ -215,47 +242,31 @@ async function connect(
   return toAccountRow(row);
 }
 
-function hashedQuotaUser({ tenantId: tenant, name }: AccountConnection): string {
-  const hash = createHash("sha256").update(JSON.stringify([tenant, name]));
-  // Google's `quotaUser` holds at most 40 characters.
-  return `h${hash.digest("hex").slice(0, 39)}`;
-}
-
-function refreshTokenContext(id: string): string {
-  return `accounts:${id}:refresh_token`;
-}
-
-async function storeRefreshToken(
-  trx: Trx,
-  { vault, id }: { readonly vault: Vault; readonly id: string },
-  refreshToken: string,
-): Promise<void> {
-  const sealed = vault.seal(refreshToken, refreshTokenContext(id));
-  await trx
-    .updateTable("accounts")
-    .set({ refresh_token_sealed: sealed.sealed, refresh_token_key: sealed.keyId })
-    .where("id", "=", toStoredText(id))
-    .execute();
+/** The person that a service account acts for is known by address; everyone else by the first list. */
+function primaryAtConnect({ serviceAccount }: AccountConnection): { primary_hash?: string } {
+  const subject = serviceAccount?.subject;
+  return subject === undefined ? {} : { primary_hash: primaryHash(subject) };
 }
 
 function credentials({
   database,
   vault,
-}: AccountDeps): Pick<AccountStore, "readRefreshToken" | "replaceRefreshToken"> {
+}: AccountDeps): Pick<AccountStore, "readGrant" | "replaceRefreshToken"> {
   return {
-    async readRefreshToken(id) {
+    async readGrant(id) {
       const row = await database.read((db) =>
         db
           .selectFrom("accounts")
-          .select("refresh_token_sealed")
+          .select(["grant_kind", "grant_sealed", "grant_key"])
           .where("id", "=", toStoredText(id))
           .executeTakeFirst(),
       );
-      const sealed = row?.refresh_token_sealed ?? null;
-      return sealed === null ? undefined : vault.open(sealed, refreshTokenContext(id));
+      return row === undefined ? undefined : openGrant(row, id, vault);
     },
     replaceRefreshToken: (id, refreshToken) =>
-      database.write((trx) => storeRefreshToken(trx, { vault, id }, refreshToken)),
+      database.write((trx) =>
+        storeGrant(trx, id, sealGrant({ kind: "refresh-token", refreshToken }, id, vault)),
+      ),
   };
 }
 

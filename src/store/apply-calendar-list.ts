@@ -5,8 +5,9 @@ import type { Mirror } from "./busy-mirror.ts";
 import { rankOfClass, type StoredCalendar } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { newId } from "./new-id.ts";
+import { learnQuotaUser } from "./quota-users.ts";
 import { noteChanges, type NotedChange } from "./note-changes.ts";
-import { toStoredText, toStoredTextOrNull } from "./stored-text.ts";
+import { fromStoredTextOrUndefined, toStoredText, toStoredTextOrNull } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
 
 /** Reasons of a lost calendar that discovery decides, and that finding it again undoes. */
@@ -53,9 +54,23 @@ export async function applyCalendarList(
   }
   const absent = await markAbsent(listing, new Set(entries.keys()));
   changes.lost += absent.lost;
+  await learnQuotaUser(trx, account, primaryOf(entries.values(), known));
   await moveListMarks(listing, absent.suspected > 0);
   await noteChanges(database, trx, listing.noted);
   return { kind: "applied", changes };
+}
+
+/** A delta names it only when it changed; then it is known already. */
+function primaryOf(
+  entries: Iterable<CalendarListEntry>,
+  known: readonly StoredCalendar[],
+): string | undefined {
+  for (const { isPrimary, isDeleted, googleId } of entries) {
+    if (isPrimary && !isDeleted) return googleId;
+  }
+  return fromStoredTextOrUndefined(
+    known.find((row) => row.is_primary === 1 && row.lost_reason === null)?.google_id ?? null,
+  );
 }
 
 interface Listing extends ListPlace {

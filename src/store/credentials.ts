@@ -4,7 +4,7 @@ import { budgetAccount } from "../core/ids.ts";
 
 /** Opens an account's credentials for whoever needs an access token; of an account that is not connected, none. */
 export function createCredentialsSource(
-  accounts: Pick<AccountStore, "get" | "readRefreshToken" | "replaceRefreshToken">,
+  accounts: Pick<AccountStore, "get" | "readGrant" | "replaceRefreshToken">,
 ): CredentialsSource {
   return {
     async read(accountId) {
@@ -12,15 +12,15 @@ export function createCredentialsSource(
       // A paused account keeps its credentials: that nothing is asked with them is the pause's affair.
       const isUsable = account?.state === "connected" || account?.state === "paused";
       if (!isUsable) return undefined;
-      const refreshToken = await accounts.readRefreshToken(accountId);
-      if (refreshToken === undefined) return undefined;
+      const grant = await accounts.readGrant(accountId);
+      if (grant === undefined) return undefined;
       const { projectId, tenantId, quotaUser, name } = account;
       return {
         projectId,
         tenantId,
         quotaUser,
         budgetAccount: budgetAccount(tenantId, name),
-        grant: { kind: "refresh-token", refreshToken },
+        grant,
       };
     },
     replaceRefreshToken: (accountId, refreshToken) =>

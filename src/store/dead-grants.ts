@@ -159,7 +159,7 @@ async function beginHold(trx: Trx, report: Report): Promise<void> {
   // The first ones were disconnected before it could be seen that they were the first of many.
   const restored = await trx
     .updateTable("accounts")
-    .set({ connection: "connected", connection_reason: null })
+    .set({ connection: "connected", connection_reason: null, connection_since: now })
     .where("project_id", "=", project)
     .where("connection", "=", "needs-reconnect")
     .where("connection_reason", "=", reason)
@@ -181,10 +181,10 @@ async function beginHold(trx: Trx, report: Report): Promise<void> {
   });
 }
 
-async function disconnect(trx: Trx, { id, reason }: Report): Promise<void> {
+async function disconnect(trx: Trx, { id, reason, now }: Report): Promise<void> {
   const { paused_reason: paused } = await trx
     .updateTable("accounts")
-    .set({ connection: "needs-reconnect", connection_reason: reason })
+    .set({ connection: "needs-reconnect", connection_reason: reason, connection_since: now })
     .where("id", "=", id)
     .returning("paused_reason")
     .executeTakeFirstOrThrow();

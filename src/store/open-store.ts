@@ -6,6 +6,7 @@ import type { Clock } from "../core/clock.ts";
 import type { DeadGrants } from "../core/dead-grants.ts";
 import type { CredentialsSource } from "../core/credentials-source.ts";
 import type { EventStore } from "../core/event-store.ts";
+import type { KeyRotation } from "../core/key-rotation.ts";
 import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { OperatorLog } from "../core/operator-log.ts";
 import type { RefreshHistory } from "../core/refresh-history.ts";
@@ -29,6 +30,7 @@ import { createOperatorLog } from "./operator-log.ts";
 import { openPostgresDatabase } from "./postgres-database.ts";
 import { createRefreshHistory } from "./refresh-history.ts";
 import { createRefreshStore } from "./refreshes.ts";
+import { createKeyRotation } from "./rotate-keys.ts";
 import { createSettingsStore } from "./settings.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
 import { createTokenStore } from "./tokens.ts";
@@ -53,6 +55,7 @@ export interface Store {
   readonly accounts: AccountStore & AccountPauses;
   readonly credentials: CredentialsSource;
   readonly deadGrants: DeadGrants;
+  readonly keyRotation: KeyRotation;
   readonly changes: ChangeStore;
   readonly channels: ChannelStore;
   readonly settings: SettingsStore;
@@ -123,6 +126,7 @@ function storeOver(
     accounts,
     credentials: createCredentialsSource(accounts),
     deadGrants: createDeadGrants(parts),
+    keyRotation: createKeyRotation(parts),
     changes: createChangeStore(parts),
     channels: createChannelStore(parts),
     settings: createSettingsStore(parts),

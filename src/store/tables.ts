@@ -22,13 +22,20 @@ export interface AccountsTable {
   tenant_id: string;
   name: string;
   quota_user: string;
+  /** What `quota_user` was made of; what Google said itself (`sub`) outranks the rest. */
+  quota_user_from: Defaulted<"sub" | "primary" | "name">;
+  /** The primary calendar's id, hashed: by it one Google user is known under two tenants. */
+  primary_hash: string | null;
   connection: "connected" | "needs-reconnect" | "removed";
   connection_reason: string | null;
+  connection_since: Defaulted<number>;
   paused_reason: string | null;
+  paused_since: number | null;
   scopes: string;
   connected_at: number;
-  refresh_token_sealed: string | null;
-  refresh_token_key: string | null;
+  grant_kind: Defaulted<"refresh-token" | "service-account">;
+  grant_sealed: string | null;
+  grant_key: string | null;
   /** When Google last refused its refresh token; stays while it is kept connected in a wave of them. */
   grant_failed_at: number | null;
   list_sync_token: string | null;

@@ -17,6 +17,8 @@ export interface SealedSecret {
 /** Seals secrets before they touch the database. Each is bound to the row it belongs to. */
 export interface Vault {
   readonly currentKeyId: string;
+  /** Whether what that key sealed can be opened here. */
+  knows(keyId: string): boolean;
   /** `context` names the row and column; the same one opens it. */
   seal(secret: string, context: string): SealedSecret;
   open(sealed: string, context: string): string;
@@ -44,32 +46,43 @@ export class VaultKeyError extends Error {
 const FORMAT = "v1";
 const KEY_BYTES = 32;
 
+export interface VaultDeps {
+  /** The keys as they are now, asked when something is sealed with one that is not known. */
+  readonly reload?: (() => readonly VaultKey[]) | undefined;
+}
+
 /** The first key seals; all of them open. */
-export function createVault(keys: readonly VaultKey[]): Vault {
-  const [current] = keys;
-  if (current === undefined) throw new Error("The vault needs at least one encryption key");
-  const sealing: VaultKey = current;
-  const byId = new Map(keys.map((key) => [key.id, key]));
-  for (const { id, key } of keys) requireUsable(id, key);
+export function createVault(keys: readonly VaultKey[], { reload }: VaultDeps = {}): Vault {
+  let ring = createRing(keys);
+
+  /** Another process may have made a new key since; from then on it seals here, too. */
+  function find(keyId: string): VaultKey | undefined {
+    if (!ring.byId.has(keyId) && reload !== undefined) ring = createRing(reload());
+    return ring.byId.get(keyId);
+  }
 
   function unwrap(sealed: string, context: string): Opened {
     const [format, keyId = "", wrapped = "", body = ""] = sealed.split(".");
     if (format !== FORMAT) throw new VaultKeyError(keyId, "the stored form is not one we know");
-    const master = byId.get(keyId);
+    const master = find(keyId);
     if (master === undefined) throw new VaultKeyError(keyId, "no key of that name is configured");
     const dataKey = decrypt(master, wrapped, context);
     return { keyId, dataKey, body };
   }
 
   function wrap(dataKey: Uint8Array, body: string, context: string): SealedSecret {
+    const sealing = ring.current;
     const wrapped = sealBytes(sealing.key, dataKey, context);
     return { keyId: sealing.id, sealed: [FORMAT, sealing.id, wrapped, body].join(".") };
   }
 
   return {
-    currentKeyId: current.id,
+    get currentKeyId() {
+      return ring.current.id;
+    },
+    knows: (keyId) => find(keyId) !== undefined,
     deriveKeys: (purpose) =>
-      keys.map(({ key }) => new Uint8Array(hkdfSync("sha256", key, "", purpose, KEY_BYTES))),
+      ring.keys.map(({ key }) => new Uint8Array(hkdfSync("sha256", key, "", purpose, KEY_BYTES))),
     seal(secret, context) {
       const dataKey = randomBytes(KEY_BYTES);
       return wrap(dataKey, sealBytes(dataKey, Buffer.from(secret, "utf8"), context), context);
@@ -80,9 +93,22 @@ export function createVault(keys: readonly VaultKey[]): Vault {
     },
     reseal(sealed, context) {
       const { keyId, dataKey, body } = unwrap(sealed, context);
-      return keyId === current.id ? undefined : wrap(dataKey, body, context);
+      return keyId === ring.current.id ? undefined : wrap(dataKey, body, context);
     },
   };
+}
+
+interface Ring {
+  readonly keys: readonly VaultKey[];
+  readonly current: VaultKey;
+  readonly byId: ReadonlyMap<string, VaultKey>;
+}
+
+function createRing(keys: readonly VaultKey[]): Ring {
+  const [current] = keys;
+  if (current === undefined) throw new Error("The vault needs at least one encryption key");
+  for (const { id, key } of keys) requireUsable(id, key);
+  return { keys, current, byId: new Map(keys.map((key) => [key.id, key])) };
 }
 
 interface Opened {

@@ -54,7 +54,7 @@ export function accountConformance(freshDatabase: FreshDatabase): void {
         discoveryDueAt: store.now(),
       });
       expect(await store.accounts.find(tenantId("acme"), accountName("ann"))).toEqual(again);
-      expect(await store.accounts.readRefreshToken(account.id)).toBe("token-2");
+      expect(await store.accounts.readGrant(account.id)).toMatchObject({ refreshToken: "token-2" });
       // I6: what was asked for meanwhile is still to be done.
       const { lease, state } = await store.begin(id);
       expect(state).toMatchObject({ requested: 2, served: 1 });
@@ -100,16 +100,16 @@ export function accountConformance(freshDatabase: FreshDatabase): void {
       const store = await openTestStore(url);
       const { account } = await store.connect("acme", "ann", []);
       await store.accounts.replaceRefreshToken(account.id, "token-3");
-      expect(await store.accounts.readRefreshToken(account.id)).toBe("token-3");
-      expect(await store.accounts.readRefreshToken(accountId("acc_unknown"))).toBeUndefined();
+      expect(await store.accounts.readGrant(account.id)).toMatchObject({ refreshToken: "token-3" });
+      expect(await store.accounts.readGrant(accountId("acc_unknown"))).toBeUndefined();
 
       const otherKey = createVault([{ id: "other-key", key: new Uint8Array(32).fill(9) }]);
       const other = await openStore(
         { url, mirror: "full", migrateWhenEmpty: false },
         { clock: store.clock, vault: otherKey },
       );
-      await expect(other.accounts.readRefreshToken(account.id)).rejects.toThrow(VaultKeyError);
-      await expect(other.accounts.readRefreshToken(account.id)).rejects.toThrow(/"test-key"/);
+      await expect(other.accounts.readGrant(account.id)).rejects.toThrow(VaultKeyError);
+      await expect(other.accounts.readGrant(account.id)).rejects.toThrow(/"test-key"/);
       await other.close();
       expect(testVault.currentKeyId).toBe("test-key");
     });
@@ -134,7 +134,9 @@ export function accountConformance(freshDatabase: FreshDatabase): void {
         ),
       );
       expect(new Set(rows.map((row) => row.id)).size).toBe(1);
-      expect(await store.accounts.readRefreshToken(must(rows[0]).id)).toBe("token-2");
+      expect(await store.accounts.readGrant(must(rows[0]).id)).toMatchObject({
+        refreshToken: "token-2",
+      });
     });
   });
 

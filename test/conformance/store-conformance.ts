@@ -5,6 +5,7 @@ import { changeConformance } from "./store-changes.ts";
 import { channelConformance } from "./store-channels.ts";
 import { deadGrantConformance } from "./store-dead-grants.ts";
 import { eventConformance } from "./store-events.ts";
+import { grantConformance } from "./store-grants.ts";
 import { ledgerRecordConformance } from "./store-ledger-record.ts";
 import { publishModelConformance } from "./store-publish-model.ts";
 import { recordConformance } from "./store-records.ts";
@@ -28,6 +29,7 @@ export function storeConformance(name: string, freshDatabase: FreshDatabase): vo
     tokenConformance(freshDatabase);
     usageConformance(freshDatabase);
     deadGrantConformance(freshDatabase);
+    grantConformance(freshDatabase);
     changeConformance(freshDatabase);
     channelConformance(freshDatabase);
     ledgerRecordConformance(freshDatabase);

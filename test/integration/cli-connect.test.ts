@@ -68,9 +68,9 @@ test("a refresh token from a file is tried, stored sealed, and its account's cal
 
   const { row, stored } = await onStore(async (store) => {
     const found = await store.accounts.find(tenantId("acme"), accountName(ADA));
-    return { row: found, stored: found && (await store.accounts.readRefreshToken(found.id)) };
+    return { row: found, stored: found && (await store.accounts.readGrant(found.id)) };
   });
-  expect(stored).toBe(token);
+  expect(stored).toEqual({ kind: "refresh-token", refreshToken: token });
   expect(row).toMatchObject({ state: "connected", discoveredAt: undefined });
   expect(row?.discoveryDueAt).toBeLessThanOrEqual(systemClock.now());
   // Whom Google charges: its number for the account, out of the id token.
@@ -105,9 +105,9 @@ test("consent in the browser: asked with PKCE, a strange answer changes nothing,
   await expect(fetch(redirect)).rejects.toThrow("fetch failed");
   const stored = await onStore(async (store) => {
     const row = await store.accounts.find(tenantId("acme"), accountName(BOB));
-    return row && (await store.accounts.readRefreshToken(row.id));
+    return row && (await store.accounts.readGrant(row.id));
   });
-  expect(stored).toMatch(/^1\/\/sim-/);
+  expect(stored).toMatchObject({ refreshToken: expect.stringMatching(/^1\/\/sim-/) as unknown });
 });
 
 test("consent that is denied connects nobody: 4", async () => {

@@ -40,13 +40,18 @@ function people(dialect: Dialect): RawBuilder<unknown>[] {
       tenant_id ${key} not null references tenants (id),
       name ${key} not null,
       quota_user text not null,
+      quota_user_from text not null default 'name',
+      primary_hash text,
       connection text not null check (connection in ('connected', 'needs-reconnect', 'removed')),
       connection_reason text,
+      connection_since bigint not null default 0,
       paused_reason text,
+      paused_since bigint,
       scopes text not null,
       connected_at bigint not null,
-      refresh_token_sealed text,
-      refresh_token_key text,
+      grant_kind text not null default 'refresh-token',
+      grant_sealed text,
+      grant_key text,
       grant_failed_at bigint,
       list_sync_token text,
       list_fingerprint text,
@@ -66,6 +71,9 @@ function people(dialect: Dialect): RawBuilder<unknown>[] {
     )`,
     sql`create index accounts_due on accounts (discovery_due_at)
       where connection = 'connected' and paused_reason is null and discovery_due_at is not null`,
+    sql`create index accounts_of_google_user on accounts (project_id, primary_hash)
+      where primary_hash is not null`,
+    sql`create index accounts_by_key on accounts (grant_key, id) where grant_key is not null`,
     sql`create index accounts_refused on accounts (project_id, grant_failed_at)
       where grant_failed_at is not null`,
   ];
