@@ -59,6 +59,8 @@ export interface CalendarRow {
 export interface CalendarFilter {
   readonly tenantId?: TenantId | undefined;
   readonly accountId?: AccountId | undefined;
+  /** With `accountId` it names one calendar. */
+  readonly googleId?: GoogleCalendarId | undefined;
   readonly state?: CalendarState | undefined;
   /** Keyset: ids greater than this one. */
   readonly after?: CalendarId | undefined;
@@ -85,6 +87,20 @@ export interface ClaimQuery {
   readonly classes?: readonly RequestClass[];
 }
 
+/** A wish that a calendar be refreshed. */
+export interface RefreshRequest {
+  readonly calendarId: CalendarId;
+  readonly class: RequestClass;
+  readonly dueAt: EpochMs;
+  readonly mode?: "incremental" | "full";
+}
+
+/** What became of a wish. Served when the row's `served` has reached `mark`. */
+export type RequestOutcome =
+  | { readonly kind: "marked"; readonly mark: number }
+  | { readonly kind: "unknown-calendar" }
+  | { readonly kind: "not-refreshable" };
+
 /** Calendars, their marks and when they are due. The database is the truth; the queue is not. */
 export interface CalendarStore {
   get(id: CalendarId): Promise<CalendarRow | undefined>;
@@ -102,12 +118,13 @@ export interface CalendarStore {
    */
   request(
     id: CalendarId,
-    request: {
-      readonly class: RequestClass;
-      readonly dueAt: EpochMs;
-      readonly mode?: "incremental" | "full";
-    },
+    request: Omit<RefreshRequest, "calendarId">,
   ): Promise<"marked" | "unknown-calendar" | "not-refreshable">;
+  /**
+   * As `request`, of at most 500 different calendars in one transaction. One that has a mark which no
+   * refresh has begun to serve, as urgent and due as early, is not marked anew: that mark is answered (I6).
+   */
+  requestMany(requests: readonly RefreshRequest[]): Promise<readonly RequestOutcome[]>;
   /**
    * Take due calendars of connected accounts: most urgent class first, fair over tenants, longest
    * due first; sets `queuedUntil`. Safe with several claimers; needs no clean-up after a crash.

@@ -4,6 +4,7 @@ import type { CalendarState, ClaimedCalendar } from "../../src/core/calendar-sto
 import { epochMs } from "../../src/core/clock.ts";
 import { tenantId } from "../../src/core/ids.ts";
 import type { FreshDatabase } from "./store-conformance.ts";
+import { requestConformance } from "./store-requests.ts";
 import { event, HOUR_MS, LEASE_MS, must, openTestStore, type TestStore } from "./store-fixture.ts";
 
 const ids = (count: number, prefix: string) =>
@@ -30,6 +31,7 @@ function claim(
 
 /** Due times, claims, lists and counts. */
 export function calendarConformance(freshDatabase: FreshDatabase): void {
+  requestConformance(freshDatabase);
   describe("the claim", () => {
     test("shares a claim among tenants, whatever one of them has overdue", async () => {
       const store = await openTestStore(await freshDatabase());
