@@ -4,12 +4,14 @@ import { createHttpServer } from "./http/create-http-server.ts";
 import { createKnownChannels } from "./http/known-channels.ts";
 import type { NotificationRouteDeps } from "./http/notification-route.ts";
 import { createNotificationRecorder } from "./http/record-notifications.ts";
+import { createRequestRecorder } from "./http/record-requests.ts";
 import { PUSH_TOKEN_PURPOSE } from "./open-google.ts";
 import type { Status } from "./operate/status.ts";
 import type { WorkQueue } from "./queue/work-queue.ts";
 import type { Store } from "./store/open-store.ts";
 
-const REFRESHES_PER_MINUTE = 600;
+/** For each scope. A person's clicks are far below; what a programme asks too often is one refresh anyway. */
+const LIMITS_PER_MINUTE = { token: 3_000, tenant: 1_200, consumer: 600 } as const;
 const NOTIFICATIONS = { gatherMs: 10, keepWithinMs: 1_000, batchLimit: 1_000 } as const;
 /** A few megabytes. */
 const KNOWN_CHANNELS = { keptForMs: 60_000, limit: 20_000 } as const;
@@ -21,11 +23,13 @@ export async function startHttp(
 ): Promise<string> {
   const { config, deps, started } = starting;
   const { store, metrics, status, queue } = parts;
+  const recorder = createRequestRecorder({ calendars: store.calendars, clock: deps.clock });
+  started.push({ name: "refresh requests", run: () => recorder.close() });
   const server = await createHttpServer(
     {
       ...config.http,
       tokens: config.apiTokens,
-      refreshesPerMinute: REFRESHES_PER_MINUTE,
+      limits: LIMITS_PER_MINUTE,
       closeWithinMs: 2_000,
     },
     {
@@ -44,6 +48,8 @@ export async function startHttp(
       notifications: createNotifications(starting, parts),
       accounts: store.accounts,
       calendars: store.calendars,
+      tokens: store.tokens,
+      recorder,
       readiness: () => readReadiness(store, queue),
     },
   );

@@ -1,7 +1,8 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import { HttpProblem } from "./http-problem.ts";
+import type { Caller } from "./verify-token.ts";
 
-/** A caller of the HTTP API: only the hash of its token is known here. */
+/** An operator's token, from the environment: only its hash is known here. */
 export interface ApiToken {
   readonly name: string;
   readonly scopes: readonly string[];
@@ -9,33 +10,18 @@ export interface ApiToken {
   readonly sha256: string;
 }
 
-/** Who calls, by the `authorization` header; throws the problem that says what is wrong with it. */
-export function authenticate(
-  header: string | undefined,
-  tokens: readonly ApiToken[],
-  scope: string,
-): ApiToken {
-  const [, presented] = /^Bearer +([\x21-\x7e]{1,512})$/i.exec(header ?? "") ?? [];
-  if (presented === undefined) {
-    throw new HttpProblem("token-missing", {
-      detail: "Send `Authorization: Bearer TOKEN`, a token of BALLAST_API_TOKENS.",
-    });
-  }
-  const digest = createHash("sha256").update(presented).digest();
+/** The operator whose token has this hash; throws when there is none. */
+export function findOperator(digest: Buffer, tokens: readonly ApiToken[]): Caller {
   // Every token is compared, and each in constant time: how long it takes tells nothing about any of them.
   const matches = tokens.map((token) => (isEqual(digest, token.sha256) ? token : undefined));
-  const caller = matches.find((token) => token !== undefined);
-  if (caller === undefined) {
+  const found = matches.find((token) => token !== undefined);
+  if (found === undefined) {
     throw new HttpProblem("token-unknown", {
-      detail: "No token of BALLAST_API_TOKENS has this one's hash.",
+      detail: "This token is not known, or it was revoked.",
     });
   }
-  if (!caller.scopes.includes(scope)) {
-    throw new HttpProblem("scope-missing", {
-      detail: `The token ${caller.name} lacks the scope ${scope}.`,
-    });
-  }
-  return caller;
+  const { name, scopes } = found;
+  return { tokenId: `operator:${name}`, name, tenantId: undefined, scopes };
 }
 
 function isEqual(digest: Buffer, sha256: string): boolean {

@@ -9,14 +9,18 @@ import { isIP } from "node:net";
 import helmet from "@fastify/helmet";
 import fastify, { type FastifyInstance } from "fastify";
 import type { Clock } from "../core/clock.ts";
+import type { TokenStore } from "../core/token-store.ts";
 import type { Logger } from "../observability/logger.ts";
+import { addAccess, type DeclaredRoute } from "./access.ts";
 import type { ApiToken } from "./bearer-tokens.ts";
 import { addHealthRoutes, type HealthDeps } from "./health-routes.ts";
 import { asProblem, describeProblem, HttpProblem } from "./http-problem.ts";
 import { renderOverview, STYLESHEET } from "./overview-page.ts";
+import { createRateLimits, type RouteLimits } from "./rate-limits.ts";
 import { addRefreshRoute, type RefreshRouteDeps } from "./refresh-route.ts";
 import { addNotificationRoute, type NotificationRouteDeps } from "./notification-route.ts";
 import { createShortCache } from "./short-cache.ts";
+import { createTokenVerifier } from "./verify-token.ts";
 
 const BODY_LIMIT_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 1_000;
@@ -30,13 +34,14 @@ export interface HttpServerOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly tokens: readonly ApiToken[];
-  /** How often one token may ask for refreshes. */
-  readonly refreshesPerMinute: number;
+  /** How often a token, a tenant and a tenant's consumer may ask, for each scope. */
+  readonly limits: RouteLimits;
   readonly closeWithinMs: number;
 }
 
 /** What its routes show and do. */
 export interface HttpServerDeps extends HealthDeps, RefreshRouteDeps {
+  readonly tokens: Pick<TokenStore, "find" | "noteUsed">;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly notifications: Omit<NotificationRouteDeps, "clock">;
@@ -46,6 +51,8 @@ export interface HttpServerDeps extends HealthDeps, RefreshRouteDeps {
 export interface HttpServer {
   /** With the port that was really taken. */
   readonly url: string;
+  /** Every route under `/v1`, with whom it lets in. */
+  readonly routes: readonly DeclaredRoute[];
   close(): Promise<void>;
 }
 
@@ -72,7 +79,7 @@ export async function createHttpServer(
     );
   }
   const server = createBareServer(deps.logger);
-  const { clock } = deps;
+  const { clock, logger } = deps;
   const status = createShortCache({ maxAgeMs: CACHE_MS }, { clock, read: deps.status });
   const readiness = createShortCache({ maxAgeMs: CACHE_MS }, { clock, read: deps.readiness });
   await addSecurityHeaders(server);
@@ -82,16 +89,25 @@ export async function createHttpServer(
     const page = renderOverview(await status());
     return reply.type("text/html").send(page);
   });
-  await addRefreshRoute(
-    server,
-    { tokens: options.tokens, requestsPerMinute: options.refreshesPerMinute },
-    deps,
-  );
+  const limits = createRateLimits(options.limits, { clock });
+  const verifier = createTokenVerifier(options.tokens, {
+    tokens: deps.tokens,
+    clock,
+    onError: (error) => {
+      logger.log("warn", "The use of a token could not be noted", { error });
+    },
+  });
+  const { callerOf, routes } = addAccess(server, { verifier, limits });
+  addRefreshRoute(server, { callerOf, limits }, deps);
   await addNotificationRoute(server, { ...deps.notifications, clock });
   await listen(server, options);
   return {
     url: addressOf(server, options.host),
-    close: () => closeWithin(server, options.closeWithinMs, clock),
+    routes,
+    close: async () => {
+      await closeWithin(server, options.closeWithinMs, clock);
+      await verifier.close();
+    },
   };
 }
 

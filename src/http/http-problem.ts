@@ -9,11 +9,13 @@ export type ProblemCode =
   | "token-missing"
   | "token-unknown"
   | "scope-missing"
+  | "operators-only"
   | "route-unknown"
   | "unknown-calendar"
   | "calendar-not-refreshable"
   | "too-many-requests"
   | "store-unavailable"
+  | "overloaded"
   | "internal";
 
 const TITLES: Record<ProblemCode, { readonly status: number; readonly title: string }> = {
@@ -24,11 +26,13 @@ const TITLES: Record<ProblemCode, { readonly status: number; readonly title: str
   "token-missing": { status: 401, title: "A bearer token is required" },
   "token-unknown": { status: 401, title: "The bearer token is not known" },
   "scope-missing": { status: 403, title: "The token may not do this" },
+  "operators-only": { status: 403, title: "Only an operator's token may do this" },
   "route-unknown": { status: 404, title: "There is no such route" },
   "unknown-calendar": { status: 404, title: "There is no such calendar" },
   "calendar-not-refreshable": { status: 409, title: "The calendar cannot be refreshed now" },
   "too-many-requests": { status: 429, title: "Too many requests" },
   "store-unavailable": { status: 503, title: "The database cannot be used right now" },
+  overloaded: { status: 503, title: "Too much waits here already" },
   internal: { status: 500, title: "Something went wrong here" },
 };
 
@@ -78,6 +82,14 @@ export function asProblem(error: unknown): HttpProblem {
     return new HttpProblem("store-unavailable", {
       detail: "Nothing was changed. Try again after the time in Retry-After.",
       retryAfterSeconds: Math.ceil((error.retryAfterMs ?? 1_000) / 1_000),
+      cause: error,
+    });
+  }
+  if (error instanceof Refused && error.code === "BALLAST_QUEUE_FULL") {
+    return new HttpProblem("overloaded", {
+      detail:
+        "This process holds as many requests as it may. Try again after the time in Retry-After.",
+      retryAfterSeconds: 1,
       cause: error,
     });
   }

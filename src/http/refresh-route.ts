@@ -1,120 +1,123 @@
-import rateLimit from "@fastify/rate-limit";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import type { AccountStore } from "../core/account-store.ts";
-import type { CalendarStore } from "../core/calendar-store.ts";
+import type { CalendarStore, RequestOutcome } from "../core/calendar-store.ts";
 import type { Clock } from "../core/clock.ts";
+import { tenantId } from "../core/ids.ts";
+import type { CallerOf } from "./access.ts";
 import {
-  accountName,
-  calendarId,
-  tenantId,
-  type CalendarId,
-  type GoogleCalendarId,
-} from "../core/ids.ts";
-import { authenticate, type ApiToken } from "./bearer-tokens.ts";
+  createTargetFinder,
+  type Target,
+  type TargetFinder,
+  type TargetQuery,
+} from "./find-target.ts";
 import { HttpProblem } from "./http-problem.ts";
+import type { RateLimits } from "./rate-limits.ts";
+import type { RequestRecorder } from "./record-requests.ts";
+import type { Caller } from "./verify-token.ts";
 
 const SCOPE = "refresh";
-const MINUTE_MS = 60_000;
-const PAGE = 1_000;
 
 const ourId = z.string().regex(/^cal_[A-Za-z0-9_-]{1,64}$/, "calendarId is Ballast's own, cal_…");
 const name = z.string().min(1).max(256);
-const byOurId = z.strictObject({ calendarId: ourId });
+const requestClass = z.enum(["interactive", "poll"]).default("interactive");
+const byOurId = z.strictObject({ calendarId: ourId, class: requestClass });
 const byGoogleId = z.strictObject({
-  tenant: name,
+  tenant: name.optional(),
   account: name,
   googleCalendarId: z.string().min(1).max(1_024),
+  class: requestClass,
 });
 const bodySchema = z.union([byOurId, byGoogleId]);
 
 /** What the refresh route is allowed and needs. */
 export interface RefreshRouteDeps {
   readonly clock: Pick<Clock, "now">;
-  readonly calendars: Pick<CalendarStore, "request" | "list">;
-  readonly accounts: Pick<AccountStore, "find">;
+  readonly calendars: Pick<CalendarStore, "get" | "list">;
+  readonly accounts: Parameters<typeof createTargetFinder>[0]["accounts"];
+  readonly recorder: RequestRecorder;
 }
 
 /**
  * `POST /v1/refresh`: someone knows that a calendar changed, or a person waits for it. Marks the row (I6);
- * however many ask, it is one refresh. 202: it will be refreshed; nothing is waited for.
+ * however many ask, it is one refresh. 202 with the mark: it will be refreshed; nothing is waited for.
  */
-export async function addRefreshRoute(
+export function addRefreshRoute(
   server: FastifyInstance,
-  options: { readonly tokens: readonly ApiToken[]; readonly requestsPerMinute: number },
+  access: { readonly callerOf: CallerOf; readonly limits: RateLimits },
   deps: RefreshRouteDeps,
-): Promise<void> {
-  const callers = new WeakMap<FastifyRequest, ApiToken>();
-  await server.register(rateLimit, {
-    global: false,
-    max: options.requestsPerMinute,
-    timeWindow: MINUTE_MS,
-    // After the token is known: each token has its own limit, whatever address it calls from.
-    hook: "preParsing",
-    keyGenerator: (request) => callers.get(request)?.name ?? request.ip,
-    errorResponseBuilder: (_request, { max, ttl }) =>
-      new HttpProblem("too-many-requests", {
-        detail: `This token may ask ${String(max)} times a minute. Asking again for the same calendar is not needed: it is refreshed once.`,
-        retryAfterSeconds: Math.max(1, Math.ceil(ttl / 1_000)),
-      }),
-  });
-
+): void {
+  const targets = createTargetFinder(deps);
   server.post(
     "/v1/refresh",
-    {
-      onRequest: (request, _reply, done) => {
-        callers.set(request, authenticate(request.headers.authorization, options.tokens, SCOPE));
-        done();
-      },
-      config: { rateLimit: {} },
-    },
+    { config: { access: { scope: SCOPE, for: "tenants" } } },
     async (request, reply) => {
-      const id = await findTarget(request.body, deps);
-      const outcome = await deps.calendars.request(id, {
-        class: "interactive",
-        dueAt: deps.clock.now(),
-      });
-      if (outcome === "unknown-calendar") throw unknownCalendar(id);
-      if (outcome === "not-refreshable") {
+      const caller = access.callerOf(request);
+      const { query, class: wanted } = readBody(request.body, caller);
+      const target = await findTarget(query, caller, targets);
+      access.limits.chargeTarget(caller, SCOPE, target.tenantId);
+      const mark = (found: Target): Promise<RequestOutcome> => {
+        const { calendarId } = found;
+        return deps.recorder.record({ calendarId, class: wanted, dueAt: deps.clock.now() });
+      };
+      let outcome = await mark(target);
+      if (outcome.kind === "unknown-calendar") {
+        // Removed since it was found, and perhaps connected again under another id.
+        targets.forget(query);
+        outcome = await mark(await findTarget(query, caller, targets));
+      }
+      if (outcome.kind === "unknown-calendar") throw unknownCalendar();
+      if (outcome.kind === "not-refreshable") {
         throw new HttpProblem("calendar-not-refreshable", {
-          detail: `${id} is lost or paused, or its account must be connected again.`,
+          detail: `${target.calendarId} is lost or paused, or its account must be connected again.`,
         });
       }
-      return reply.code(202).send({ schemaVersion: 1, calendarId: id, outcome: "marked" });
+      return reply.code(202).send({
+        schemaVersion: 1,
+        calendarId: target.calendarId,
+        outcome: "marked",
+        mark: outcome.mark,
+      });
     },
   );
 }
 
-async function findTarget(body: unknown, deps: RefreshRouteDeps): Promise<CalendarId> {
+/** Another tenant's calendar is not there: same answer, same work. */
+async function findTarget(
+  query: TargetQuery,
+  caller: Caller,
+  targets: TargetFinder,
+): Promise<Target> {
+  const target = await targets.find(query);
+  const isTheirs = caller.tenantId === undefined || caller.tenantId === target?.tenantId;
+  if (target === undefined || !isTheirs) throw unknownCalendar();
+  return target;
+}
+
+function readBody(
+  body: unknown,
+  caller: Caller,
+): { readonly query: TargetQuery; readonly class: "interactive" | "poll" } {
   const parsed = bodySchema.safeParse(body);
-  if (!parsed.success) {
-    throw new HttpProblem("invalid-body", {
-      detail: `Send {"calendarId":"cal_…"} or {"tenant":…,"account":…,"googleCalendarId":…}: ${describeIssues(parsed.error)}`,
-    });
+  if (!parsed.success) throw invalidBody(describeIssues(parsed.error));
+  const { data } = parsed;
+  if ("calendarId" in data) {
+    return { query: { calendarId: data.calendarId }, class: data.class };
   }
-  if ("calendarId" in parsed.data) return calendarId(parsed.data.calendarId);
-  const { tenant, account, googleCalendarId } = parsed.data;
-  const row = await deps.accounts.find(tenantId(tenant), accountName(account));
-  if (row === undefined) throw unknownCalendar(`account ${account} of tenant ${tenant}`);
-  // An account has tens of calendars, seldom hundreds: paging through them needs no index of its own.
-  let after: CalendarId | undefined;
-  for (;;) {
-    const page = await deps.calendars.list({ accountId: row.id, after, limit: PAGE });
-    const found = page.find(({ googleId }) => isSame(googleId, googleCalendarId));
-    if (found !== undefined) return found.id;
-    after = page.at(-1)?.id;
-    if (page.length < PAGE || after === undefined) throw unknownCalendar(googleCalendarId);
-  }
+  const { account, googleCalendarId } = data;
+  const tenant = data.tenant === undefined ? caller.tenantId : tenantId(data.tenant);
+  if (tenant === undefined) throw invalidBody("an operator's token has to name the tenant");
+  return { query: { tenantId: tenant, account, googleCalendarId }, class: data.class };
 }
 
-/** Case matters: ids that differ only by case are two calendars. */
-function isSame(googleId: GoogleCalendarId, text: string): boolean {
-  return String(googleId) === text;
+function invalidBody(why: string): HttpProblem {
+  return new HttpProblem("invalid-body", {
+    detail: `Send {"calendarId":"cal_…"} or {"tenant":…,"account":…,"googleCalendarId":…}, and "class":"poll" where nobody waits: ${why}`,
+  });
 }
 
-function unknownCalendar(what: string): HttpProblem {
+function unknownCalendar(): HttpProblem {
   return new HttpProblem("unknown-calendar", {
-    detail: `${what} is not known here. \`ballast calendars\` lists those that are.`,
+    detail: "No calendar that this token may see is named by the request.",
   });
 }
 

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { AccountRow } from "../../src/core/account-store.ts";
 import type { CalendarRow } from "../../src/core/calendar-store.ts";
 import { epochMs, systemClock } from "../../src/core/clock.ts";
-import { accountId, calendarId, googleCalendarId } from "../../src/core/ids.ts";
+import { accountId, calendarId, googleCalendarId, tenantId } from "../../src/core/ids.ts";
 import { StoreUnavailable } from "../../src/core/refusal.ts";
 import {
   createHttpServer,
@@ -43,7 +43,7 @@ const options: HttpServerOptions = {
     { name: "booking-api", scopes: ["refresh"], sha256: hash(TOKEN) },
     { name: "viewer", scopes: ["read"], sha256: hash(READ_ONLY) },
   ],
-  refreshesPerMinute: 20,
+  limits: { token: 20, tenant: 20, consumer: 20 },
   closeWithinMs: 500,
 };
 
@@ -70,21 +70,31 @@ const deps: HttpServerDeps = {
     recorder: { record: () => Promise.resolve("not-kept"), close: () => Promise.resolve() },
     onNotification: () => undefined,
   },
-  calendars: {
-    request: (id) => {
+  recorder: {
+    record: ({ calendarId: id }) => {
       asked.push(String(id));
       if (id === "cal_broken") throw new Error("secret of the driver: /var/lib/ballast.db");
       if (id === "cal_waiting") {
         throw new StoreUnavailable({ message: "gone", retryAfterMs: 2_500 });
       }
-      if (id === "cal_paused") return Promise.resolve("not-refreshable");
-      return Promise.resolve(id === "cal_1" ? "marked" : "unknown-calendar");
+      if (id === "cal_paused") return Promise.resolve({ kind: "not-refreshable" });
+      return Promise.resolve({ kind: "marked", mark: 7 });
     },
-    list: () =>
-      Promise.resolve([
-        { id: calendarId("cal_0"), googleId: googleCalendarId("Team@example.com") },
-        { id: calendarId("cal_1"), googleId: googleCalendarId("team@example.com") },
-      ] as CalendarRow[]),
+    close: () => Promise.resolve(),
+  },
+  tokens: { find: () => Promise.resolve([]), noteUsed: () => Promise.resolve() },
+  calendars: {
+    get: (id) =>
+      Promise.resolve(
+        id === "cal_9" ? undefined : ({ id, tenantId: tenantId("acme") } as CalendarRow),
+      ),
+    list: ({ googleId }) =>
+      Promise.resolve(
+        [
+          { id: calendarId("cal_0"), googleId: googleCalendarId("Team@example.com") },
+          { id: calendarId("cal_1"), googleId: googleCalendarId("team@example.com") },
+        ].filter((row) => row.googleId === googleId) as CalendarRow[],
+      ),
   },
   accounts: {
     find: (tenant, name) =>
@@ -201,6 +211,7 @@ describe("asking for a refresh", () => {
       schemaVersion: 1,
       calendarId: "cal_1",
       outcome: "marked",
+      mark: 7,
     });
     expect(asked).toEqual(["cal_1"]);
   });
@@ -275,7 +286,7 @@ describe("asking for a refresh", () => {
 
   test("a token that asks too often is told when to come back, and others are not held up", async () => {
     const url = await start({
-      refreshesPerMinute: 2,
+      limits: { token: 2, tenant: 20, consumer: 20 },
       tokens: [...options.tokens, { name: "other", scopes: ["refresh"], sha256: hash("other") }],
     });
     const codes = [];
