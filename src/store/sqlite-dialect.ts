@@ -18,7 +18,7 @@ export const sqliteDialect: Dialect = {
   dueCalendars: (asks, due) => sql`
     select c.id, c.tenant_id, c.due_at
     from json_each(${JSON.stringify(asks)}) as ask
-    join calendars as c on c.number in (
+    cross join calendars as c on c.number in (
       select number from calendars
       where due_class = ${due.classRank} and tenant_id = ask.value ->> '$.tenant'
         and due_at <= ${due.now} and account_state = 'connected'
