@@ -135,11 +135,11 @@ export interface ChannelStore {
 
   /**
    * Write down that Google told of these calendars, in one transaction (I6). A calendar whose mark no
-   * refresh has begun to serve needs none; it only falls due a little later, as `debounce` says. How many were written.
+   * refresh has begun to serve needs none; it only falls due a little later, as `debounce` says. Those that were written.
    */
   markNotified(
     notified: readonly Notified[],
     how: { readonly now: EpochMs; readonly debounce: Debounce },
-  ): Promise<number>;
+  ): Promise<readonly CalendarId[]>;
   health(now: EpochMs): Promise<PushHealth>;
 }

@@ -12,6 +12,7 @@
  */
 import type { ChannelStore, Debounce, Notified } from "../core/channel-store.ts";
 import type { Clock } from "../core/clock.ts";
+import type { CalendarId } from "../core/ids.ts";
 
 export interface RecordOptions {
   /** How long the first of a batch waits for others. */
@@ -23,7 +24,7 @@ export interface RecordOptions {
   readonly debounce: Debounce;
 }
 
-/** `coalesced`: a mark stood already, so nothing was written for this batch. */
+/** `coalesced`: a mark stood already, or this notification is not the first for its calendar in its batch. */
 export type Recorded = "marked" | "coalesced" | "not-kept";
 
 export interface NotificationRecorder {
@@ -33,9 +34,12 @@ export interface NotificationRecorder {
   close(): Promise<void>;
 }
 
+type Marked = ReadonlySet<CalendarId> | undefined;
+
 interface Batch {
   readonly notified: Map<string, Notified>;
-  readonly outcome: Promise<Recorded>;
+  /** What was marked; undefined: nothing was kept. */
+  readonly marked: Promise<Marked>;
 }
 
 export function createNotificationRecorder(
@@ -51,14 +55,13 @@ export function createNotificationRecorder(
   let gathering: Batch | undefined;
   let writing: Promise<unknown> = Promise.resolve();
 
-  const write = async (notified: ReadonlyMap<string, Notified>): Promise<Recorded> => {
+  const write = async (notified: ReadonlyMap<string, Notified>): Promise<Marked> => {
     try {
       const how = { now: clock.now(), debounce: options.debounce };
-      const marked = await deps.channels.markNotified([...notified.values()], how);
-      return marked > 0 ? "marked" : "coalesced";
+      return new Set(await deps.channels.markNotified([...notified.values()], how));
     } catch (error) {
       deps.onError(error);
-      return "not-kept";
+      return undefined;
     }
   };
 
@@ -72,15 +75,19 @@ export function createNotificationRecorder(
       return write(notified);
     })();
     writing = written;
-    return { notified, outcome: inTime(written, options.keepWithinMs, clock) };
+    return { notified, marked: inTime(written, options.keepWithinMs, clock) };
   };
 
   return {
-    record(one) {
+    async record(one) {
       gathering ??= open();
-      if (gathering.notified.size >= options.batchLimit) return Promise.resolve("not-kept");
-      gathering.notified.set(one.channelId, one);
-      return gathering.outcome;
+      const { notified, marked } = gathering;
+      if (notified.size >= options.batchLimit) return "not-kept";
+      const isFirst = !notified.has(one.channelId);
+      notified.set(one.channelId, one);
+      const written = await marked;
+      if (written === undefined) return "not-kept";
+      return isFirst && written.has(one.calendarId) ? "marked" : "coalesced";
     },
     async close() {
       closing.abort();
@@ -89,13 +96,9 @@ export function createNotificationRecorder(
   };
 }
 
-async function inTime(
-  written: Promise<Recorded>,
-  withinMs: number,
-  clock: Clock,
-): Promise<Recorded> {
+async function inTime(written: Promise<Marked>, withinMs: number, clock: Clock): Promise<Marked> {
   const done = new AbortController();
-  const late = pause(clock, { ms: withinMs, signal: done.signal }).then(() => "not-kept" as const);
+  const late = pause(clock, { ms: withinMs, signal: done.signal }).then(() => undefined);
   try {
     return await Promise.race([written, late]);
   } finally {

@@ -1,8 +1,9 @@
 import { sql, type RawBuilder } from "kysely";
 import type { Debounce, Notified } from "../core/channel-store.ts";
+import { calendarId, type CalendarId } from "../core/ids.ts";
 import { rankOfClass, type StoredCalendar } from "./calendar-rows.ts";
 import type { Database } from "./database.ts";
-import { toStoredText } from "./stored-text.ts";
+import { fromStoredText, toStoredText } from "./stored-text.ts";
 
 const PUSH = rankOfClass("push");
 /** A mark's due time is moved in steps of this part of the quiet time, so that a surge does not write for each notification. */
@@ -17,10 +18,10 @@ export async function markNotified(
   database: Database,
   notified: readonly Notified[],
   how: { readonly now: number; readonly debounce: Debounce },
-): Promise<number> {
+): Promise<readonly CalendarId[]> {
   const channelsOf = new Map<string, string[]>();
-  for (const { calendarId, channelId } of notified) {
-    const id = toStoredText(calendarId);
+  for (const { calendarId: calendar, channelId } of notified) {
+    const id = toStoredText(calendar);
     channelsOf.set(id, [...(channelsOf.get(id) ?? []), channelId]);
   }
   const rows = await database.read((db) =>
@@ -35,7 +36,7 @@ export async function markNotified(
     .filter((row) => mustWrite(row, how))
     .map(({ id }) => id)
     .toSorted();
-  if (ids.length === 0) return 0;
+  if (ids.length === 0) return [];
   await database.write(async (trx) => {
     await trx
       .selectFrom("calendars")
@@ -52,7 +53,7 @@ export async function markNotified(
       .where("id", "in", channels)
       .execute();
   });
-  return ids.length;
+  return ids.map((id) => calendarId(fromStoredText(id)));
 }
 
 type Pending = Pick<

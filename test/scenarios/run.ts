@@ -5,6 +5,7 @@ import { runMirror } from "./mirror/run-mirror.ts";
 import { runPoison } from "./poison/run-poison.ts";
 import { runPush } from "./push/run-push.ts";
 import { runSlowDatabase } from "./slow-database/run-slow-database.ts";
+import { runSurge } from "./surge/run-surge.ts";
 import type { Scenario, ScenarioOptions } from "./scenario.ts";
 
 /**
@@ -17,6 +18,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   poison: runPoison,
   push: runPush,
   "slow-database": runSlowDatabase,
+  surge: runSurge,
 };
 
 const USAGE = `usage: npm run scenario -- NAME [--short] [--seed N]

@@ -44,7 +44,11 @@ const channelSchema = z.object({
 const channelsSchema = z.object({ channels: z.array(channelSchema) });
 export type GoogleChannel = z.infer<typeof channelSchema>;
 
-export async function openPushWorld(seed: number, plan: PushPlan): Promise<PushWorld> {
+export async function openPushWorld(
+  seed: number,
+  plan: PushPlan,
+  env: Readonly<Record<string, string>> = {},
+): Promise<PushWorld> {
   const simulator = await createSimulator({
     seed,
     generate: { accounts: plan.accounts, calendars: plan.calendarsEach, events: 4 },
@@ -80,6 +84,7 @@ export async function openPushWorld(seed: number, plan: PushPlan): Promise<PushW
           BALLAST_PUBLIC_URL: `http://127.0.0.1:${String(port)}`,
           BALLAST_POLL_SECONDS: String(plan.pollSeconds),
           BALLAST_WORKER_CONCURRENCY: "20",
+          ...env,
         },
       },
       {
