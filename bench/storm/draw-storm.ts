@@ -16,7 +16,7 @@ export interface ShadedPhase {
 }
 
 const WIDTH = 860;
-const PANEL = { left: 56, right: 20, height: 190, gap: 74, top: 66 };
+const PANEL = { left: 56, right: 20, height: 190, gap: 100, top: 92 };
 const SMOOTH_SECONDS = 3;
 
 const STYLE = `
@@ -40,7 +40,7 @@ export function drawStorm(
     offeredPerSecond,
   );
   const top = Math.ceil(most / 10) * 10;
-  const height = PANEL.top + panels.length * (PANEL.height + PANEL.gap) - 20;
+  const height = PANEL.top + panels.length * (PANEL.height + PANEL.gap) - 60;
   const verdicts = panels.map(({ title, verdict }) => `${title}: ${verdict}`).join(" ");
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${String(WIDTH)} ${String(height)}" role="img" aria-labelledby="storm-title storm-desc">
 <title id="storm-title">The same outage, met by today's stack and by Ballast</title>
@@ -55,8 +55,8 @@ ${panels.map((panel, index) => drawPanel(panel, { y: PANEL.top + index * (PANEL.
 function legend(): string {
   const entries: readonly (readonly [x: number, mark: string, text: string])[] = [
     [56, '<line class="ok" x1="0" x2="24" y1="-4" y2="-4"/>', "succeeded a second (goodput)"],
-    [290, '<line class="sent" x1="0" x2="24" y1="-4" y2="-4"/>', "sent a second"],
-    [430, '<rect class="bad" width="24" height="10" y="-9"/>', "sent in vain: failed or refused"],
+    [330, '<line class="sent" x1="0" x2="24" y1="-4" y2="-4"/>', "sent a second"],
+    [480, '<rect class="bad" width="24" height="10" y="-9"/>', "sent in vain: failed or refused"],
   ];
   return entries
     .map(
@@ -83,8 +83,8 @@ function drawPanel(
       `<line class="grid" x1="${String(PANEL.left)}" x2="${String(WIDTH - PANEL.right)}" y1="${level(value).toFixed(1)}" y2="${level(value).toFixed(1)}"/><text class="quiet" x="${String(PANEL.left - 8)}" y="${(level(value) + 4).toFixed(1)}" text-anchor="end">${String(value)}</text>`,
   );
   const shades = phases.map(
-    ({ from, to, name }) =>
-      `<rect class="shade" x="${x(from).toFixed(1)}" y="${String(y)}" width="${(x(to) - x(from)).toFixed(1)}" height="${String(PANEL.height)}"/><text class="quiet" x="${(x(from) + 4).toFixed(1)}" y="${String(y + 14)}">${escape(name)}</text>`,
+    ({ from, to, name }, index) =>
+      `<line class="grid" x1="${x(from).toFixed(1)}" x2="${x(from).toFixed(1)}" y1="${String(y - (index % 2 === 0 ? 30 : 16))}" y2="${String(y + PANEL.height)}"/><rect class="shade" x="${x(from).toFixed(1)}" y="${String(y)}" width="${(x(to) - x(from)).toFixed(1)}" height="${String(PANEL.height)}"/><text class="quiet" x="${(x(from) + 4).toFixed(1)}" y="${String(y - (index % 2 === 0 ? 20 : 6))}">${escape(name)}</text>`,
   );
   const vain = line(seconds.map(({ rejected, failed }) => rejected + failed));
   const base = level(0).toFixed(1);
@@ -93,8 +93,8 @@ function drawPanel(
     (_, index) => index * 30,
   );
   return `<g>
-<text class="ink title" x="${String(PANEL.left)}" y="${String(y - 12)}">${escape(title)}</text>
-<text class="quiet" x="${String(WIDTH - PANEL.right)}" y="${String(y - 12)}" text-anchor="end">${escape(verdict)}</text>
+<text class="ink title" x="${String(PANEL.left)}" y="${String(y - 42)}">${escape(title)}</text>
+<text class="quiet" x="${String(WIDTH - PANEL.right)}" y="${String(y - 42)}" text-anchor="end">${escape(verdict)}</text>
 ${ticks.join("\n")}
 ${shades.join("\n")}
 <polygon class="bad" points="${x(0.5).toFixed(1)},${base} ${vain} ${x(seconds.length - 0.5).toFixed(1)},${base}"/>

@@ -1,6 +1,7 @@
 import { systemClock } from "../../src/core/clock.ts";
 import { createSimulator } from "../../src/simulator/simulator.ts";
 import type { BenchOptions, NumberRow } from "../number-row.ts";
+import { loseJob } from "./lose-job.ts";
 import { openStormWorld } from "./storm-world.ts";
 
 const KILLS = 3;
@@ -41,7 +42,17 @@ export async function measureKilledWorkers(options: BenchOptions): Promise<reado
       await world.startWorker();
     }
     const lost = await leftOver(world);
+    const control = await loseJob(KILLS);
     return [
+      {
+        number: "10",
+        measure: "work lost when the same calendar's worker is killed 3 times",
+        stack: "control: a job in BullMQ alone, default maxStalledCount",
+        goal: "0",
+        measured: `${control.isLost ? "1" : "0"} lost after ${String(control.kills)} kills at work`,
+        figures: { lost: control.isLost ? 1 : 0, kills: control.kills },
+        isMet: control.isLost && control.kills > 0,
+      },
       {
         number: "10",
         measure: "work lost when the same calendar's worker is killed 3 times",

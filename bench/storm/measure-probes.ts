@@ -1,4 +1,5 @@
 import CircuitBreaker from "opossum";
+import type { Permit } from "../../src/quota/permit.ts";
 import type { BenchOptions, NumberRow } from "../number-row.ts";
 import { openGuardWorld, pause } from "./guard-world.ts";
 
@@ -7,7 +8,7 @@ const RESET_MS = 800;
 
 /** Number 14: how many requests test an upstream that is down, each time the breaker may close again. */
 export async function measureProbes(options: BenchOptions): Promise<readonly NumberRow[]> {
-  const probes: number[] = [];
+  const probes = new Map<Permit, number>();
   const state = { isOpened: false };
   const world = await openGuardWorld(
     {
@@ -30,8 +31,13 @@ export async function measureProbes(options: BenchOptions): Promise<readonly Num
         },
         acquire: async (ask) => {
           const permit = await broker.acquire(ask);
-          if (permit.isProbe) probes.push(performance.now());
+          if (permit.isProbe) probes.set(permit, performance.now());
           return permit;
+        },
+        report: (permit, outcome, reason) => {
+          // One that could not be written in time tested nothing.
+          if (outcome.kind === "unused") probes.delete(permit);
+          broker.report(permit, outcome, reason);
         },
       }),
     },
@@ -45,14 +51,14 @@ export async function measureProbes(options: BenchOptions): Promise<readonly Num
     while (!state.isOpened && performance.now() < giveUpMs) await all();
     await pause(100);
     const before = world.server.arrivals.length;
-    const probesBefore = probes.length;
+    const probesBefore = probes.size;
     const endsMs = performance.now() + (options.isShort ? 3_000 : 8_000);
     while (performance.now() < endsMs) {
       await all();
       await pause(5);
     }
     const requests = world.server.arrivals.length - before;
-    const told = probes.slice(probesBefore);
+    const told = [...probes.values()].slice(probesBefore);
     // Two of one reset are closer than a reset's wait.
     const extra = told.filter((at, index) => at - (told[index - 1] ?? 0) < RESET_MS).length;
     const control = await probesOfLocalBreakers();

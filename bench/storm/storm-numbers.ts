@@ -39,7 +39,7 @@ const SHORT: Shape = {
   calendarsPerAccount: 9,
   failsAt: 2,
   endsAt: 11,
-  seconds: 13,
+  seconds: 18,
 };
 
 const PRODUCTION = { isBreakerHeldClosed: false, isEveryTryFirst: false };
