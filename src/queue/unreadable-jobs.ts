@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 
 /** An entry of a queue that is no job: BullMQ throws before any worker of ours sees it. */
-export interface UnreadableJob {
+interface UnreadableJob {
   readonly job: string;
   readonly problem: string;
 }
