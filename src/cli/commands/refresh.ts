@@ -39,7 +39,8 @@ export function addRefreshCommand(program: Command, context: CommandContext): vo
     .addHelpText(
       "after",
       `
-Exit code 3: some were asked for or served, others not.
+With --wait it ends as soon as a calendar is up to date, or was lost, slowed or paused instead, with the reason.
+Exit codes: 0 all were asked for (with --wait: are up to date), 1 none, 3 some.
 
 Examples:
   ballast refresh --calendar cal_0192… --wait
@@ -56,6 +57,20 @@ interface Asked {
   readonly id: CalendarId;
   /** `served` has to reach this. Undefined: it was not marked, since it is lost, paused or disconnected. */
   readonly mark: number | undefined;
+  /** It was slowed, with so many failures, before it was asked for; one more is news. */
+  readonly failuresBefore: number | undefined;
+}
+
+/** It will not be up to date soon: no use to wait. */
+interface Stopped {
+  readonly calendarId: CalendarId;
+  readonly state: "lost" | "slowed" | "paused" | "removed";
+  readonly reason: string | undefined;
+}
+
+interface Waited {
+  readonly unserved: readonly CalendarId[];
+  readonly stopped: readonly Stopped[];
 }
 
 function refresh(options: Options, context: CommandContext): Promise<ExitCode> {
@@ -68,10 +83,10 @@ function refresh(options: Options, context: CommandContext): Promise<ExitCode> {
     const asked: Asked[] = [];
     for (const id of targets) asked.push(await ask(id, options, { store, context }));
     const marked = asked.filter(({ mark }) => mark !== undefined);
-    const waiting = options.wait
+    const waited = options.wait
       ? await waitUntilServed(marked, options.timeout, { store, context })
-      : [];
-    return report({ options, asked, marked, waiting }, context);
+      : { unserved: [], stopped: [] };
+    return report({ options, asked, marked, waited }, context);
   });
 }
 
@@ -94,38 +109,58 @@ interface Deps {
 
 async function ask(id: CalendarId, options: Options, deps: Deps): Promise<Asked> {
   deps.context.interrupted.throwIfAborted();
-  const outcome = await deps.store.calendars.request(id, {
-    class: options.all ? "backfill" : "interactive",
-    dueAt: deps.context.clock.now(),
-    mode: options.full ? "full" : "incremental",
-  });
-  if (outcome === "unknown-calendar") throw unknownCalendar(id);
-  if (outcome === "not-refreshable") return { id, mark: undefined };
-  const row = await deps.store.calendars.get(id);
-  return { id, mark: row?.requested };
+  const { store, context } = deps;
+  const before = options.wait ? await store.calendars.get(id) : undefined;
+  const [outcome] = await store.calendars.requestMany([
+    {
+      calendarId: id,
+      class: options.all ? "backfill" : "interactive",
+      dueAt: context.clock.now(),
+      mode: options.full ? "full" : "incremental",
+    },
+  ]);
+  if (outcome === undefined || outcome.kind === "unknown-calendar") throw unknownCalendar(id);
+  const mark = outcome.kind === "marked" ? outcome.mark : undefined;
+  // A person's wish lifts the state; what is slowed after it has failed since.
+  const wasSlowed = options.all && before?.state === "slowed";
+  return { id, mark, failuresBefore: wasSlowed ? before.consecutiveFailures : undefined };
 }
 
-/** The calendars not served when the time was up. */
+/** The calendars not served when the time was up, and those for which waiting was of no use. */
 async function waitUntilServed(
   marked: readonly Asked[],
   timeoutSeconds: number,
   { store, context }: Deps,
-): Promise<readonly Asked[]> {
+): Promise<Waited> {
   const { clock, output, interrupted } = context;
   const endsAtMs = clock.monotonicMs() + timeoutSeconds * 1_000;
+  const stopped: Stopped[] = [];
   let waiting = [...marked];
   for (;;) {
     const still: Asked[] = [];
     for (const one of waiting) {
       const row = await store.calendars.get(one.id);
-      if (row !== undefined && row.served < (one.mark ?? 0)) still.push(one);
+      const end = reasonToStop(one, row);
+      if (end !== undefined) stopped.push(end);
+      else if (row !== undefined && row.served < (one.mark ?? 0)) still.push(one);
     }
     waiting = still;
-    if (waiting.length === 0 || clock.monotonicMs() > endsAtMs) return waiting;
+    if (waiting.length === 0 || clock.monotonicMs() > endsAtMs) {
+      return { unserved: waiting.map(({ id }) => id), stopped };
+    }
     const done = marked.length - waiting.length;
-    output.progress(`${String(done)} of ${String(marked.length)} up to date …`);
+    output.progress(`${String(done)} of ${String(marked.length)} done …`);
     await clock.sleep(POLL_MS, interrupted);
   }
+}
+
+function reasonToStop(one: Asked, row: CalendarRow | undefined): Stopped | undefined {
+  if (row === undefined) return { calendarId: one.id, state: "removed", reason: undefined };
+  const { state, stateReason: reason } = row;
+  if (row.served >= (one.mark ?? 0)) return undefined;
+  if (state === "lost" || state === "paused") return { calendarId: one.id, state, reason };
+  const isNews = one.failuresBefore === undefined || row.consecutiveFailures > one.failuresBefore;
+  return state === "slowed" && isNews ? { calendarId: one.id, state, reason } : undefined;
 }
 
 function report(
@@ -133,24 +168,28 @@ function report(
     readonly options: Options;
     readonly asked: readonly Asked[];
     readonly marked: readonly Asked[];
-    readonly waiting: readonly Asked[];
+    readonly waited: Waited;
   },
   { output }: CommandContext,
 ): ExitCode {
-  const { options, asked, marked, waiting } = result;
+  const { options, asked, marked, waited } = result;
+  const { unserved, stopped } = waited;
   const refused = asked.filter(({ mark }) => mark === undefined).map(({ id }) => id);
-  const unserved = waiting.map(({ id }) => id);
+  const doneCount = marked.length - unserved.length - stopped.length;
   if (options.json) {
-    const served = options.wait ? marked.length - waiting.length : null;
-    output.json({ requested: marked.length, served, unserved, notRefreshable: refused });
+    const served = options.wait ? doneCount : null;
+    output.json({ requested: marked.length, served, unserved, stopped, notRefreshable: refused });
   } else {
     for (const id of refused) {
       output.say(`${id} was not asked for: it is lost or paused, or its account must reconnect.`);
     }
+    for (const { calendarId, state, reason } of stopped) {
+      output.say(`${calendarId} is ${state}${reason === undefined ? "" : ` (${reason})`}.`);
+    }
     const done = options.wait ? "up to date" : "asked for";
-    output.data(`${String(marked.length - waiting.length)} of ${String(asked.length)} ${done}.`);
+    output.data(`${String(doneCount)} of ${String(asked.length)} ${done}.`);
   }
-  const missed = refused.length + unserved.length;
+  const missed = refused.length + unserved.length + stopped.length;
   if (missed === 0) return EXIT.ok;
   if (unserved.length > 0 && !options.json) {
     output.say(
