@@ -19,7 +19,7 @@ const MAX_CALENDARS_PER_PAGE = 250;
 
 const BUSY_FIELDS =
   "nextPageToken,nextSyncToken,timeZone,accessRole," +
-  "items(id,status,etag,start,end,recurrence,recurringEventId,originalStartTime,transparency,eventType,attendees(self,responseStatus))";
+  "items(id,status,etag,updated,start,end,recurrence,recurringEventId,originalStartTime,transparency,eventType,attendees(self,responseStatus))";
 
 /**
  * Sent with every page of every listing of events, with a sync token or without one: Google wants them

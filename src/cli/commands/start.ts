@@ -99,7 +99,8 @@ async function startParts(
   if (port !== base.http.port) {
     output.say(`Port ${String(base.http.port)} is taken by another program; using a free one.`);
   }
-  const config = { ...base, http: { ...base.http, port } };
+  const http = { ...base.http, port };
+  const config = { ...base, http: demo === undefined ? http : reachableByDemo(http) };
   let jobs = 0;
   let eventsChanged = 0;
   const app = await startApp(
@@ -131,6 +132,13 @@ async function startParts(
     status: () => app.status(),
     done: () => ({ runs: jobs, eventsChanged }),
   };
+}
+
+/** The simulator runs beside the service: it can notify it, so that push is seen to work. */
+function reachableByDemo(http: Config["http"]): Config["http"] {
+  const isReachable = http.port !== 0 && ["127.0.0.1", "localhost", "0.0.0.0"].includes(http.host);
+  if (http.publicUrl !== undefined || !isReachable) return http;
+  return { ...http, publicUrl: `http://127.0.0.1:${String(http.port)}` };
 }
 
 function describeDatabase({ database }: Config): string {
