@@ -22,7 +22,9 @@ import { runStormNumbers } from "./storm/storm-numbers.ts";
 
 type Part = (options: BenchOptions) => Promise<readonly NumberRow[]>;
 
-/** In the short form two parts run at a time: their counts hold beside each other, times do not. */
+/** Judged by counts, in full too: they may run beside others, which times may not. */
+const COUNTED = ["arrivals", "away"];
+
 const PARTS: Readonly<Record<string, Part>> = {
   "side-by-side": runSideBySide,
   arrivals: runArrivals,
@@ -87,13 +89,18 @@ async function runParts(): Promise<readonly NumberRow[]> {
       return rowsOfPart;
     };
   });
-  // The storm runs several fleets at once by itself.
-  const storm = options.isShort ? names.indexOf("storm") : -1;
-  const others = parts.filter((_, index) => index !== storm);
-  const found = [
-    ...(await inTurn(others, options.isShort ? 2 : 1)),
-    ...((await parts[storm]?.()) ?? []),
-  ];
+  const isNamed = (index: number, among: readonly string[]): boolean =>
+    among.includes(names[index] ?? "");
+  const storm = parts.filter((_, index) => isNamed(index, ["storm"]));
+  const counted = parts.filter((_, index) => isNamed(index, COUNTED));
+  const timed = parts.filter((_, index) => !isNamed(index, ["storm", ...COUNTED]));
+  // The storm runs several fleets by itself; in full most of its time is waiting.
+  const found = options.isShort
+    ? [...(await inTurn([...timed, ...counted], 2)), ...(await inTurn(storm, 1))]
+    : [
+        ...(await inTurn([() => inTurn(counted, 1), () => inTurn(storm, 1)], 2)),
+        ...(await inTurn(timed, 1)),
+      ];
   return found.toSorted(byNumber);
 }
 
