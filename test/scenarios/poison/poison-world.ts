@@ -47,7 +47,14 @@ const TIMING: WorkTiming = {
 /** Tenants in the order of the simulator's accounts; `odd` has one calendar of each poison. */
 const TENANTS = ["calm", "busy", "odd", "cursed"] as const;
 
-export async function openPoisonWorld(seed: number): Promise<PoisonWorld> {
+/** `isCutOff: false` makes the control: nobody's deadline ends a call that hangs, but the wire's own. */
+export async function openPoisonWorld({
+  seed,
+  isCutOff,
+}: {
+  readonly seed: number;
+  readonly isCutOff: boolean;
+}): Promise<PoisonWorld> {
   const closing: (() => Promise<unknown>)[] = [];
   const close = async (): Promise<void> => {
     for (const step of closing.splice(0).toReversed()) await step();
@@ -65,7 +72,7 @@ export async function openPoisonWorld(seed: number): Promise<PoisonWorld> {
       {
         google: { apiRootUrl: front.url, tokenUrl: `${front.url}token` },
         unlimited: true,
-        timing: TIMING,
+        timing: isCutOff ? TIMING : { ...TIMING, pageDeadlineMs: 60_000, leaseMs: 70_000 },
         env: {
           BALLAST_POLL_SECONDS: String(POLL_SECONDS),
           BALLAST_WORKER_CONCURRENCY: String(CONCURRENCY),

@@ -21,7 +21,7 @@ import { countSkipped, countWatchesAgain } from "./after-drain.ts";
  * poison was there, than once a poll, a pinned worker and some slack (`ALLOWED_GAP_MS`); all of them were, if
  * one hung call, one job or one account could hold the others up. generationMax: of a calendar whose sync
  * token dies whenever it is used, over the virtual days; it is polled every `POLL_SECONDS`, and each poll by a
- * sync token would be a generation.
+ * sync token would be a generation. The full form ends with a control in which calls that hang are not cut off.
  */
 const HOUR_MS = 3_600_000;
 const KEYLESS_ACCOUNTS = 100;
@@ -47,14 +47,43 @@ export const runPoison: Scenario = async (options) => {
   if (options.foreign !== undefined) {
     throw new Error("poison stands before its own simulator; it takes no other server");
   }
-  const world = await openPoisonWorld(options.seed);
+  const world = await openPoisonWorld({ seed: options.seed, isCutOff: true });
   try {
     const seen = await runEpisode(world, options);
-    return { figures: figuresOf(seen), missed: judge(world, seen) };
+    const result = { figures: figuresOf(seen), missed: judge(world, seen) };
+    if (options.short) return result;
+    const bounds = createBounds();
+    const delayed = await runControl(options);
+    bounds.atLeast("othersDelayed of the control", delayed, 1);
+    return {
+      figures: { ...result.figures, controlOthersDelayed: delayed },
+      missed: [...result.missed, ...bounds.missed],
+    };
   } finally {
     await world.close();
   }
 };
+
+const CONTROL_MS = 60_000;
+
+/** The same poison where a hung call keeps its worker: how many of the others are delayed by it. */
+async function runControl({ seed, say }: ScenarioOptions): Promise<number> {
+  say("control: calls that hang are not cut off");
+  const world = await openPoisonWorld({ seed, isCutOff: false });
+  try {
+    const healthy = await publishAll(world);
+    const planted = await plant(world);
+    const startedMs = performance.now();
+    await until("the control's time is over", async () => {
+      await world.hasten(planted.setAside);
+      return performance.now() - startedMs > CONTROL_MS;
+    });
+    const least = Math.floor(CONTROL_MS / ALLOWED_GAP_MS);
+    return countPublished(world, healthy, startedMs).filter((count) => count < least).length;
+  } finally {
+    await world.close();
+  }
+}
 
 interface Seen {
   readonly days: number;
