@@ -42,6 +42,10 @@ export async function startHttp(
           const { calendars, backlog } = await status();
           if (calendars !== undefined) metrics.setCalendars(calendars);
           if (backlog !== undefined) metrics.setBacklog(backlog);
+          // A database that cannot be read is told by the status above.
+          if (calendars !== undefined) {
+            metrics.setPushHealth(await store.channels.health(deps.clock.now()));
+          }
           return metrics.render();
         },
       },
