@@ -62,6 +62,7 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
     accounts: store.accounts,
     usage: store.usage,
     deadGrants: store.deadGrants,
+    projectTroubles: store.projectTroubles,
     readQuota: () => readQuotaStatus(budget.ledger, deps.clock),
     clock: deps.clock,
   });

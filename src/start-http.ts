@@ -39,8 +39,9 @@ export async function startHttp(
       metrics: {
         contentType: metrics.contentType,
         render: async () => {
-          const { calendars, backlog } = await status();
+          const { calendars, accounts, backlog } = await status();
           if (calendars !== undefined) metrics.setCalendars(calendars);
+          if (accounts !== undefined) metrics.setAccounts(accounts);
           if (backlog !== undefined) metrics.setBacklog(backlog);
           // A database that cannot be read is told by the status above.
           if (calendars !== undefined) {

@@ -11,6 +11,7 @@ import {
   type WorkTiming,
 } from "./app-parts.ts";
 import { consumer, type CalendarId } from "./core/ids.ts";
+import type { Metrics } from "./observability/metrics.ts";
 import { createRunRecorder } from "./observability/run-record.ts";
 import { openGoogle, type OpenGoogle } from "./open-google.ts";
 import { startClaimer } from "./queue/claimer.ts";
@@ -55,7 +56,7 @@ export function startWorker(starting: Starting, parts: Parts): void {
       },
     },
     {
-      context: createJobContext(starting, { store, google }),
+      context: createJobContext(starting, { store, google, metrics: parts.metrics }),
       jobs: JOBS,
       clock: deps.clock,
       onFinished: (run) => {
@@ -126,7 +127,7 @@ function openWayToGoogle({ config, deps, started }: Starting, parts: Parts): Ope
 
 function createJobContext(
   starting: Starting,
-  parts: { readonly store: Store; readonly google: OpenGoogle },
+  parts: { readonly store: Store; readonly google: OpenGoogle; readonly metrics: Metrics },
 ): JobContext {
   const { config, options, deps } = starting;
   const { store, google } = parts;
@@ -136,7 +137,12 @@ function createJobContext(
     source,
     clock,
     random: Math.random,
-    onAccountEffect: createReportAccount({ ...store, logger: deps.logger, clock }),
+    onAccountEffect: createReportAccount({
+      ...store,
+      metrics: parts.metrics,
+      logger: deps.logger,
+      clock,
+    }),
   };
   const timing = { ...TIMING, ...options.timing, consumer: consumer(config.consumer) };
   const waiting = { storeHealth: store.health, clock };

@@ -15,6 +15,8 @@ export type OwnersAnswer =
   | { readonly kind: "confirm-lost" }
   /** The account's credentials are no good: nothing of it is sent until a person reconnects it. */
   | { readonly kind: "reconnect" }
+  /** Nobody's account is at fault: the one who runs the service is told; asked again every few minutes. */
+  | { readonly kind: "alarm"; readonly dueReason: "backoff" | "paused" }
   /** The same request can never succeed: set it aside with its reason and report it. */
   | { readonly kind: "give-up" }
   /** Halve the page size and begin the listing again. */
@@ -126,11 +128,11 @@ export const FAILURE_POLICY: Readonly<Record<FailureKind, Policy>> = {
   },
   "response-too-large": { ...answered, owner: { kind: "smaller-pages" }, isPermanent: true },
   "credentials-revoked": { ...answered, owner: { kind: "reconnect" }, isPermanent: true },
-  "clock-skewed": { ...answered, owner: later, ...passing },
+  "clock-skewed": { ...answered, owner: { kind: "alarm", dueReason: "backoff" }, ...passing },
   "client-misconfigured": {
     ...answered,
     // The project's fault: its other accounts fail alike, and none of them is disconnected for it.
-    owner: { kind: "postpone", dueReason: "paused" },
+    owner: { kind: "alarm", dueReason: "paused" },
     ...passing,
   },
   unrecognised: { ...answered, owner: later, ...passing },

@@ -53,7 +53,11 @@ export type Failure =
   /** Token endpoint, invalid_grant: the refresh token is dead; the account must reconnect. */
   | { readonly kind: "credentials-revoked" }
   /** Token endpoint, invalid_grant for a service account whose local clock is off. */
-  | { readonly kind: "clock-skewed" }
+  | {
+      readonly kind: "clock-skewed";
+      /** How far this machine's clock is ahead of Google's, where the answer told. */
+      readonly skewMs?: number;
+    }
   /** Token endpoint, invalid_client or unauthorized_client: the project's fault; disconnects nobody. */
   | { readonly kind: "client-misconfigured"; readonly reason: string }
   /** Nothing above fits; never retried blindly, always reported. */

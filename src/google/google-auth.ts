@@ -18,6 +18,7 @@ import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
 import { requestToken, type OAuthClient } from "./request-token.ts";
 import { createSharedRefresh, type FreshToken, type SharedRefresh } from "./shared-refresh.ts";
 import { createSingleFlight } from "./single-flight.ts";
+import { createTokenRest } from "./token-rest.ts";
 import {
   createTokenMemory,
   type AccountAccess,
@@ -43,6 +44,8 @@ export interface AccessTokens {
   get(accountId: AccountId, call: CallOptions): Promise<AccountAccess>;
   /** Google rejected this token: it is not handed out again. */
   reject(accountId: AccountId, accessToken: string): void;
+  /** Whether the account has another token by now, or was connected anew since this one was issued. */
+  isOutdated(accountId: AccountId, accessToken: string): Promise<boolean>;
   /** The account was connected anew, or removed. */
   forget(accountId: AccountId): void;
 }
@@ -55,7 +58,6 @@ export function createAccessTokens(
   const memory = createTokenMemory(options, deps);
   const failed = new Set<AccountId>();
   const rejected = new Map<AccountId, string>();
-
   const refresh = createRefresh(options, deps, rejected);
 
   const refreshOnce = createSingleFlight(async (accountId, { noteSent, ...call }) => {
@@ -87,8 +89,9 @@ export function createAccessTokens(
     if (!token?.isUnconfirmed) return token;
     const credentials = await deps.credentials.read(accountId);
     if (credentials && grantIdOf(credentials.grant) === token.grantId) {
-      memory.confirm(accountId);
-      return token;
+      const { grant: _, ...payer } = credentials;
+      memory.confirm(accountId, payer);
+      return { ...token, access: { ...token.access, ...payer } };
     }
     memory.forget(accountId);
     return undefined;
@@ -112,6 +115,11 @@ export function createAccessTokens(
       rejected.set(accountId, accessToken);
       memory.reject(accountId, accessToken);
     },
+    isOutdated: async (accountId, accessToken) => {
+      const token = memory.find(accountId);
+      if (token?.access.accessToken !== accessToken) return true;
+      return hasAnotherGrant(await deps.credentials.read(accountId), token);
+    },
     forget: (accountId) => {
       memory.forget(accountId);
       failed.delete(accountId);
@@ -132,8 +140,23 @@ function createRefresh(
   const shareRefresh = deps.exchange
     ? createSharedRefresh({ exchange: deps.exchange, clock: deps.clock, random: Math.random })
     : refreshAlone(deps.clock);
+  const rest = createTokenRest(deps);
 
   async function ask(
+    credentials: AccountCredentials,
+    accountId: AccountId,
+    call: CallOptions,
+  ): Promise<FreshToken> {
+    rest.check(credentials);
+    try {
+      return await askGoogle(credentials, accountId, call);
+    } catch (error) {
+      rest.note(credentials, error);
+      throw error;
+    }
+  }
+
+  async function askGoogle(
     { grant, budgetAccount, ...payer }: AccountCredentials,
     accountId: AccountId,
     call: CallOptions,
@@ -170,8 +193,8 @@ function createRefresh(
       refresh: (afterAnother) => {
         // What the exchange took is gone: who waits must hear why before his own time is up.
         const takenMs = deps.clock.monotonicMs() - begunAtMs;
-        const rest = { ...call, deadlineMs: Math.max(1, call.deadlineMs - takenMs) };
-        return ask(credentials, accountId, afterAnother ? { ...rest, ...RETRY } : rest);
+        const left = { ...call, deadlineMs: Math.max(1, call.deadlineMs - takenMs) };
+        return ask(credentials, accountId, afterAnother ? { ...left, ...RETRY } : left);
       },
     });
     const { grant, ...payer } = credentials;
@@ -196,6 +219,13 @@ function isExpiring(
   clock: Clock,
 ): boolean {
   return expiresAt - clock.now() <= Math.min(eagerRefreshMs, lifetimeMs / 10);
+}
+
+function hasAnotherGrant(
+  credentials: AccountCredentials | undefined,
+  { grantId }: KnownToken,
+): boolean {
+  return credentials !== undefined && grantIdOf(credentials.grant) !== grantId;
 }
 
 /** Names a grant without telling it. */

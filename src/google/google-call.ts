@@ -58,11 +58,20 @@ export function createGoogleCall({ guard, tokens, clock }: GoogleCallDeps): Goog
       });
     };
 
+    /** Connected anew with more rights, by a token that was issued before: the account is not to lose them again. */
+    const isOfOldGrant = (
+      error: unknown,
+      { accessToken }: AccountAccess,
+    ): Promise<boolean> | false =>
+      error instanceof CallFailed &&
+      error.failure.kind === "scope-missing" &&
+      tokens.isOutdated(accountId, accessToken);
+
     const access = await tokens.get(accountId, options);
     try {
       return await send(access, options);
     } catch (error) {
-      if (!isCuredByNewToken(error)) throw error;
+      if (!isCuredByNewToken(error) && !(await isOfOldGrant(error, access))) throw error;
       tokens.reject(accountId, access.accessToken);
       const replaced = await tokens.get(accountId, { ...options, ...timeLeft() });
       return send(replaced, { ...options, earlierAttempt: "reached-google" });

@@ -105,10 +105,35 @@ async function refresh(
   return { ...credentials, refresh_token: issued ?? null };
 }
 
+/** Google tolerates minutes; a clock that is off by less is no reason to be refused. */
+const SKEW_TOLD_FROM_MS = 60_000;
+
+/**
+ * `invalid_grant` may mean that our clock is off, and Google's text need not say so: then the time in its answer
+ * does. Only for assertions, which carry our time; a refresh token that is refused is refused.
+ */
+function compareClocks(send: typeof fetch): typeof fetch {
+  return async (input, init) => {
+    const response = await send(input, init);
+    const theirs = Date.parse(response.headers.get("date") ?? "");
+    if (response.status !== 400 || Number.isNaN(theirs)) return response;
+    // Their header has whole seconds: it is half a second behind on average.
+    const skewMs = Date.now() - (theirs + 500);
+    if (
+      Math.abs(skewMs) < SKEW_TOLD_FROM_MS ||
+      !/invalid_grant/.test(await response.clone().text())
+    )
+      return response;
+    throw new CallFailed({ kind: "clock-skewed", skewMs }, { operation: "oauth.token" });
+  };
+}
+
 async function assert(
   grant: Extract<Grant, { kind: "service-account" }>,
-  { fetch, tokenUrl }: TokenRequestOptions & { readonly fetch: typeof globalThis.fetch },
+  via: TokenRequestOptions & { readonly fetch: typeof globalThis.fetch },
 ): Promise<Credentials> {
+  const { tokenUrl } = via;
+  const fetch = compareClocks(via.fetch);
   const auth = new JWT({
     ...WITHOUT_LOGGING,
     email: grant.clientEmail,

@@ -2,6 +2,8 @@ import type { Clock } from "../core/clock.ts";
 import type { AccountCredentials } from "../core/credentials-source.ts";
 import type { AccountId } from "../core/ids.ts";
 
+type Payer = Omit<AccountCredentials, "grant">;
+
 /** A token, and who pays for what is asked with it. */
 export interface AccountAccess extends Omit<AccountCredentials, "grant"> {
   readonly accessToken: string;
@@ -37,8 +39,8 @@ export interface TokenMemory {
     token: Pick<KnownToken, "access" | "grantId">,
     lifetimeMs: number,
   ): void;
-  /** Its account still has the grant that it was issued for. */
-  confirm(accountId: AccountId): void;
+  /** Its account still has the grant that it was issued for; whom Google charges may be known better by now. */
+  confirm(accountId: AccountId, payer: Payer): void;
   /** It could not be refreshed now: not to be tried again for a while. */
   keepUsing(accountId: AccountId): void;
   reject(accountId: AccountId, accessToken: string): void;
@@ -55,7 +57,7 @@ const LAST_USE_BEFORE_EXPIRY_MS = 2000;
 const CONFIRM_AFTER_MS = 60_000;
 
 interface StoredToken {
-  readonly access: AccountAccess;
+  access: AccountAccess;
   readonly grantId: string;
   readonly expiresAtMs: number;
   refreshAtMs: number;
@@ -93,9 +95,11 @@ export function createTokenMemory(
       const [longestUnused] = tokens.keys();
       if (tokens.size > maxAccounts && longestUnused !== undefined) tokens.delete(longestUnused);
     },
-    confirm: (accountId) => {
+    confirm: (accountId, payer) => {
       const token = tokens.get(accountId);
-      if (token) token.confirmedAtMs = clock.monotonicMs();
+      if (!token) return;
+      token.access = { ...token.access, ...payer };
+      token.confirmedAtMs = clock.monotonicMs();
     },
     keepUsing: (accountId) => {
       const token = tokens.get(accountId);

@@ -4,6 +4,7 @@ import type { PushHealth, WatchReason } from "../core/channel-store.ts";
 import type { FailureKind } from "../core/failure.ts";
 import type { RefusalCode } from "../core/refusal.ts";
 import { REQUEST_CLASSES, type Operation, type RequestClass } from "../core/request.ts";
+import { createAccountMetrics, type AccountMetrics } from "./account-metrics.ts";
 import { METRIC_NAMES } from "./metric-names.ts";
 
 /** One request that left for Google, or that we refused to send. Labels are closed sets, never ids. */
@@ -23,7 +24,7 @@ export type NotificationOutcome =
   "marked" | "coalesced" | "not-kept" | "sync" | "unknown" | "forged" | "malformed";
 
 /** The figures of this process, in Prometheus' form. Recording never throws and never waits. */
-export interface Metrics {
+export interface Metrics extends AccountMetrics {
   requestFinished(observation: RequestObservation): void;
   permitWaited(wait: {
     readonly class: RequestClass;
@@ -84,6 +85,7 @@ export function createMetrics(options: { readonly withProcess: boolean }): Metri
     ...jobs,
     ...gauges,
     ...push,
+    ...createAccountMetrics(registry),
     render: () => registry.metrics(),
     contentType: registry.contentType,
   };

@@ -2,8 +2,10 @@ import type { AccountState, AccountStore } from "../core/account-store.ts";
 import type { CalendarCounts, CalendarStore } from "../core/calendar-store.ts";
 import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
 import type { DeadGrants } from "../core/dead-grants.ts";
+import type { ProjectTrouble, ProjectTroubles } from "../core/project-troubles.ts";
 import type { QuotaStatus } from "../core/quota-status.ts";
 import { Refused } from "../core/refusal.ts";
+import { failureCode } from "../core/failure.ts";
 import type { RequestClass } from "../core/request.ts";
 import type { UsageStore } from "../core/usage-store.ts";
 
@@ -20,6 +22,8 @@ export interface Status {
   readonly sentence: string;
   readonly calendars: CalendarCounts | undefined;
   readonly accounts: Readonly<Record<AccountState, number>> | undefined;
+  /** What Google refuses many accounts for and is none of theirs' fault; empty when all is well. */
+  readonly alarms: readonly Pick<ProjectTrouble, "code" | "detail" | "since">[];
   readonly quota: Pick<QuotaStatus, "minute" | "day" | "retryTokens"> | undefined;
   /** Retries ÷ requests of the last five minutes; undefined where there were none. */
   readonly retryShare: number | undefined;
@@ -35,6 +39,7 @@ export interface StatusDeps {
   readonly accounts: Pick<AccountStore, "countsByState">;
   readonly usage: Pick<UsageStore, "attempts">;
   readonly deadGrants: Pick<DeadGrants, "holds">;
+  readonly projectTroubles: Pick<ProjectTroubles, "list">;
   /**
    * `opening`: the ledger is reachable and cannot vouch for the budget yet; `not-asked`: nobody is here
    * who could ask it. Throws a `Refused` when it cannot be reached.
@@ -60,6 +65,7 @@ export function createStatus(deps: StatusDeps): () => Promise<Status> {
       ...judge({ facts, quota: answer }),
       calendars: facts?.calendars,
       accounts: facts?.accounts,
+      alarms: shownAlarms(facts),
       quota:
         quota === undefined
           ? undefined
@@ -73,6 +79,10 @@ export function createStatus(deps: StatusDeps): () => Promise<Status> {
   };
 }
 
+function shownAlarms(facts: DatabaseFacts | undefined): Status["alarms"] {
+  return (facts?.alarms ?? []).map(({ code, detail, since }) => ({ code, detail, since }));
+}
+
 interface DatabaseFacts {
   readonly calendars: CalendarCounts;
   readonly accounts: Readonly<Record<AccountState, number>>;
@@ -80,21 +90,23 @@ interface DatabaseFacts {
   readonly retryShare: number | undefined;
   /** Accounts that are kept connected although Google refuses them; undefined: disconnecting goes on as usual. */
   readonly refused: number | undefined;
+  readonly alarms: readonly ProjectTrouble[];
 }
 
 async function readDatabase(deps: StatusDeps, at: EpochMs): Promise<DatabaseFacts | undefined> {
   return orUndefined(async () => {
-    const [calendars, accounts, backlog, { first, retry }, holds] = await Promise.all([
+    const [calendars, accounts, backlog, { first, retry }, holds, alarms] = await Promise.all([
       deps.calendars.counts(),
       deps.accounts.countsByState(),
       deps.calendars.backlog(at),
       deps.usage.attempts(epochMs(at - RETRIES_OVER_MS)),
       deps.deadGrants.holds(at),
+      deps.projectTroubles.list(at),
     ]);
     const retryShare = first + retry === 0 ? undefined : retry / (first + retry);
     const refused =
       holds.length === 0 ? undefined : holds.reduce((sum, { failing }) => sum + failing, 0);
-    return { calendars, accounts, backlog, retryShare, refused };
+    return { calendars, accounts, backlog, retryShare, refused, alarms };
   });
 }
 
@@ -163,7 +175,13 @@ function sentenceOfStop({ reason, until }: NonNullable<QuotaStatus["stop"]>): st
   return `Google refuses the whole project (${reason}): nothing is sent until ${when}.`;
 }
 
-function judgeCalendars({ calendars, accounts, refused }: DatabaseFacts): Judgement {
+function judgeCalendars({
+  calendars,
+  accounts,
+  refused,
+  alarms: [alarm],
+}: DatabaseFacts): Judgement {
+  if (alarm !== undefined) return { verdict: "degraded", sentence: sentenceOfTrouble(alarm) };
   if (refused !== undefined) {
     return {
       verdict: "degraded",
@@ -189,6 +207,12 @@ function judgeCalendars({ calendars, accounts, refused }: DatabaseFacts): Judgem
     };
   }
   return { verdict: "ok", sentence: `Syncing normally: ${fresh}.` };
+}
+
+function sentenceOfTrouble({ code, detail }: ProjectTrouble): string {
+  return code === failureCode("clock-skewed")
+    ? `This machine's clock is off (${detail}), so Google refuses service accounts; none is disconnected.`
+    : `Google does not accept the OAuth client or service account (${detail}); no account is disconnected.`;
 }
 
 function count(amount: number, one: string, many: string): string | undefined {

@@ -71,6 +71,8 @@ export function createOAuthHandlers(
   };
   return {
     token(exchange) {
+      // Google's answers tell its time; here that is the world's, which may differ from this machine's.
+      exchange.response.setHeader("Date", new Date(deps.world.nowMs()).toUTCString());
       readText(exchange.request, (body) => answerToken(exchange, new URLSearchParams(body ?? "")));
     },
     consent(exchange) {

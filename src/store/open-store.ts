@@ -10,6 +10,7 @@ import type { KeyRotation } from "../core/key-rotation.ts";
 import type { LedgerRecord } from "../core/ledger-record.ts";
 import type { OperatorLog } from "../core/operator-log.ts";
 import type { RefreshHistory } from "../core/refresh-history.ts";
+import type { ProjectTroubles } from "../core/project-troubles.ts";
 import type { RefreshStore } from "../core/refresh-store.ts";
 import type { SettingsStore } from "../core/settings-store.ts";
 import type { StoreHealth } from "../core/store-health.ts";
@@ -29,6 +30,7 @@ import { createMigrations, requireSupportedSchema, type Migrations } from "./mig
 import { createOperatorLog } from "./operator-log.ts";
 import { openPostgresDatabase } from "./postgres-database.ts";
 import { createRefreshHistory } from "./refresh-history.ts";
+import { createProjectTroubles } from "./project-troubles.ts";
 import { createRefreshStore } from "./refreshes.ts";
 import { createKeyRotation } from "./rotate-keys.ts";
 import { createSettingsStore } from "./settings.ts";
@@ -56,6 +58,7 @@ export interface Store {
   readonly credentials: CredentialsSource;
   readonly deadGrants: DeadGrants;
   readonly keyRotation: KeyRotation;
+  readonly projectTroubles: ProjectTroubles;
   readonly changes: ChangeStore;
   readonly channels: ChannelStore;
   readonly settings: SettingsStore;
@@ -127,6 +130,7 @@ function storeOver(
     credentials: createCredentialsSource(accounts),
     deadGrants: createDeadGrants(parts),
     keyRotation: createKeyRotation(parts),
+    projectTroubles: createProjectTroubles(parts),
     changes: createChangeStore(parts),
     channels: createChannelStore(parts),
     settings: createSettingsStore(parts),

@@ -14,8 +14,8 @@ import type { AccountId, Consumer } from "../core/ids.ts";
 import { Refused } from "../core/refusal.ts";
 import type { EarlierAttempt, RequestClass } from "../core/request.ts";
 import { persist } from "./persist.ts";
-import { backoffMs, nextPollAt, type Random } from "./schedule.ts";
-import type { AccountEffect } from "./settle-failure.ts";
+import { ASK_ALARMED_AGAIN_MS, backoffMs, nextPollAt, type Random } from "./schedule.ts";
+import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
 
 /**
  * Keep an account's calendars known: which exist, which are hidden, which it lost.
@@ -201,13 +201,8 @@ async function settle(
     signal: context.run.signal,
   });
   if (ended === "fenced-out") return { kind: "fenced-out", requests: calls.requests };
-  if (needsReconnect(error)) {
-    await deps.onAccountEffect({
-      kind: "needs-reconnect",
-      accountId: state.accountId,
-      reason: code,
-    });
-  }
+  const effect = accountEffectOf(error, state.accountId);
+  if (effect !== undefined) await deps.onAccountEffect(effect);
   return { kind: "postponed", code, requests: calls.requests, error };
 }
 
@@ -247,12 +242,6 @@ function settleDiscovery(
   };
 }
 
-function needsReconnect(error: unknown): boolean {
-  return (
-    error instanceof CallFailed && FAILURE_POLICY[error.failure.kind].owner.kind === "reconnect"
-  );
-}
-
 /** I5 for calendar lists: Google itself said that the token is dead. */
 function dropsToken(error: unknown): boolean {
   return error instanceof CallFailed && error.failure.kind === "sync-token-dead";
@@ -264,5 +253,7 @@ function codeOf(error: unknown): string {
 
 function waitOf(error: unknown): number | undefined {
   if (error instanceof Refused) return error.retryAfterMs;
-  return error instanceof CallFailed ? retryAfterOf(error.failure) : undefined;
+  if (!(error instanceof CallFailed)) return undefined;
+  const isAlarm = FAILURE_POLICY[error.failure.kind].owner.kind === "alarm";
+  return isAlarm ? ASK_ALARMED_AGAIN_MS : retryAfterOf(error.failure);
 }

@@ -12,7 +12,8 @@ import type { EarlierAttempt, RequestClass } from "../core/request.ts";
 import { decideRefresh, type RefreshPlan } from "./decide-refresh.ts";
 import type { PublishedNews } from "./judge-silence.ts";
 import { nextPollAt, type Random } from "./schedule.ts";
-import { settleFailure, type AccountEffect, type Settlement } from "./settle-failure.ts";
+import type { AccountEffect } from "./account-effect.ts";
+import { settleFailure, type Settlement } from "./settle-failure.ts";
 import { persist } from "./persist.ts";
 import { watchListing } from "./watch-listing.ts";
 

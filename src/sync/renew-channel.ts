@@ -25,7 +25,7 @@ import { Refused } from "../core/refusal.ts";
 import type { CallOptions, EarlierAttempt } from "../core/request.ts";
 import { persist } from "./persist.ts";
 import { backoffMs, type Random } from "./schedule.ts";
-import type { AccountEffect } from "./settle-failure.ts";
+import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
 
 export interface RenewOptions {
   /** How long the work is one holder's. */
@@ -256,10 +256,8 @@ async function settleFailed(
     // Only once the one that was silent has been replaced.
     isSilenceAnswered: reason === "silent" && run.live?.id !== liveOf(work.channels, 0)?.id,
   });
-  if (owner === "reconnect") {
-    const { accountId } = work;
-    await deps.onAccountEffect({ kind: "needs-reconnect", accountId, reason: code });
-  }
+  const effect = accountEffectOf(error, work.accountId);
+  if (effect !== undefined) await deps.onAccountEffect(effect);
   return { kind: "postponed", ...facts };
 }
 

@@ -20,3 +20,6 @@ export function backoffMs(consecutive: number, random: Random): number {
   const range = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.min(consecutive - 1, 20));
   return Math.round(range * (0.25 + 0.75 * random()));
 }
+
+/** When Google refuses a whole client, or a clock is off: often enough to notice the end, and no more. */
+export const ASK_ALARMED_AGAIN_MS = 3 * 60_000;

@@ -2,20 +2,12 @@ import type { DueReason } from "../core/calendar-store.ts";
 import { epochMs, type EpochMs } from "../core/clock.ts";
 import { CallFailed } from "../core/failure.ts";
 import { FAILURE_POLICY, retryAfterOf } from "../core/failure-policy.ts";
-import type { AccountId } from "../core/ids.ts";
 import type { RefreshPostponed, RefreshState } from "../core/refresh-store.ts";
 import { Refused, type RefusalCode } from "../core/refusal.ts";
 import type { EarlierAttempt } from "../core/request.ts";
-import { backoffMs, nextPollAt, type Random } from "./schedule.ts";
+import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
+import { ASK_ALARMED_AGAIN_MS, backoffMs, nextPollAt, type Random } from "./schedule.ts";
 import { EndlessListing } from "./watch-listing.ts";
-
-/** What a failure means for the account behind the calendar. */
-export interface AccountEffect {
-  readonly kind: "needs-reconnect";
-  readonly accountId: AccountId;
-  /** The failure's code. */
-  readonly reason: string;
-}
 
 /** How a refresh that failed leaves its row, and whether the same job begins again at once. */
 export interface Settlement {
@@ -89,9 +81,7 @@ function settleCallFailed(error: CallFailed, context: FailureContext): Settlemen
     case "full-sync":
       return settleDeadToken(code, context);
     case "suspect-sync-token":
-      return context.state.lastFailureCode === code
-        ? settleDeadToken(code, context)
-        : settleBackoff(code, context, { reason: "backoff" });
+      return settleSuspect(code, context);
     case "restart-listing":
       return settleRestart(code, context);
     case "smaller-pages":
@@ -101,12 +91,10 @@ function settleCallFailed(error: CallFailed, context: FailureContext): Settlemen
     case "reconnect":
       return {
         ...settleBackoff(code, context, { reason: "backoff" }),
-        accountEffect: {
-          kind: "needs-reconnect",
-          accountId: context.state.accountId,
-          reason: code,
-        },
+        accountEffect: accountEffectOf(error, context.state.accountId),
       };
+    case "alarm":
+      return settleAlarm(error, context, owner.dueReason);
     case "postpone":
       return settleBackoff(code, context, {
         reason: owner.dueReason,
@@ -119,6 +107,12 @@ function settleCallFailed(error: CallFailed, context: FailureContext): Settlemen
       break;
   }
   return settleBackoff(code, context, { reason: "backoff" });
+}
+
+function settleSuspect(code: string, context: FailureContext): Settlement {
+  return context.state.lastFailureCode === code
+    ? settleDeadToken(code, context)
+    : settleBackoff(code, context, { reason: "backoff" });
 }
 
 function settleBackoff(
@@ -140,6 +134,20 @@ function settleBackoff(
       state: isSlowed ? { kind: "slowed", reason: code } : { kind: "keep" },
     },
   });
+}
+
+/** Counted against the calendar it would be set aside for hours after the fault, which is not its own, is over. */
+function settleAlarm(error: CallFailed, context: FailureContext, reason: DueReason): Settlement {
+  const { code } = error;
+  return {
+    ...settle(context, {
+      code,
+      reason,
+      dueAt: nextPollAt(context.now, ASK_ALARMED_AGAIN_MS, context.random),
+      changes: { failure: { code, consecutive: context.state.consecutiveFailures } },
+    }),
+    accountEffect: accountEffectOf(error, context.state.accountId),
+  };
 }
 
 /** I5: the only place that drops a sync token. The published copy stays until the full read replaces it (I4). */

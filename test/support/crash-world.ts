@@ -11,7 +11,7 @@ import { createRefreshStore } from "../../src/store/refreshes.ts";
 import { openSqliteDatabase } from "../../src/store/sqlite-database.ts";
 import { createDiscoverCalendars } from "../../src/sync/discover-calendars.ts";
 import { createRefreshCalendar } from "../../src/sync/refresh-calendar.ts";
-import type { AccountEffect } from "../../src/sync/settle-failure.ts";
+import type { AccountEffect } from "../../src/sync/account-effect.ts";
 import { testVault } from "../conformance/store-fixture.ts";
 import { compareEvents } from "./compare-events.ts";
 import { createJudge, type Came, type Watched } from "./crash-judge.ts";

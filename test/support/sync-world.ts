@@ -18,7 +18,7 @@ import {
   type DiscoveryOutcome,
 } from "../../src/sync/discover-calendars.ts";
 import { createRefreshCalendar, type RefreshOutcome } from "../../src/sync/refresh-calendar.ts";
-import type { AccountEffect } from "../../src/sync/settle-failure.ts";
+import type { AccountEffect } from "../../src/sync/account-effect.ts";
 import { openTestStore, type TestStore } from "../conformance/store-fixture.ts";
 import { createTestSource, type TestSource } from "./test-source.ts";
 

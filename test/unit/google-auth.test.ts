@@ -238,6 +238,53 @@ describe("waiting for a refresh that hangs", () => {
     expect(clock.sleepers()).toBe(0);
   });
 });
+const misconfigured = (): CallFailed =>
+  failed({ kind: "client-misconfigured", reason: "invalid_client" });
+
+describe("a refusal that is no account's fault", () => {
+  const OTHER = accountId("acc_2");
+  const call: CallOptions = {
+    consumer: consumer("test"),
+    class: "poll",
+    earlierAttempt: "none",
+    deadlineMs: 10_000,
+    signal: new AbortController().signal,
+  };
+
+  test("is not asked about again for every account; a while later one of them asks", async () => {
+    const { clock, tokens, get, errors, calls } = setup();
+    errors.push(misconfigured());
+    await expect(get()).rejects.toMatchObject({ failure: { kind: "client-misconfigured" } });
+    await expect(tokens.get(OTHER, call)).rejects.toMatchObject({
+      failure: { kind: "client-misconfigured", reason: "invalid_client" },
+    });
+    expect(calls).toHaveLength(1);
+    await clock.advance(30_001);
+    expect((await tokens.get(OTHER, call)).accessToken).toBe("token-2");
+    await get();
+    expect(calls).toHaveLength(3);
+  });
+
+  test("and one that is leaves the others alone", async () => {
+    const { tokens, get, errors } = setup();
+    errors.push(failed({ kind: "credentials-revoked" }));
+    await expect(get()).rejects.toMatchObject({ failure: { kind: "credentials-revoked" } });
+    expect((await tokens.get(OTHER, call)).accessToken).toBe("token-2");
+  });
+});
+
+describe("a token and the grant that it was issued for", () => {
+  test("is outdated once the account was connected anew, or has another token", async () => {
+    const { tokens, get, stored } = setup();
+    await get();
+    expect(await tokens.isOutdated(ACCOUNT, "token-1")).toBe(false);
+    expect(await tokens.isOutdated(ACCOUNT, "some-older-token")).toBe(true);
+    stored.refreshToken = "another";
+    expect(await tokens.isOutdated(ACCOUNT, "token-1")).toBe(true);
+    stored.refreshToken = undefined;
+    expect(await tokens.isOutdated(ACCOUNT, "token-1")).toBe(false);
+  });
+});
 
 /** Tokens behind a guard that never ends a call until it is aborted. */
 function createHungTokens(clock: ManualClock, calls: LogicalCall[]): AccessTokens {

@@ -150,7 +150,11 @@ test("revoked credentials concern the account; a misconfigured client disconnect
     reason: "GCAL_CREDENTIALS_REVOKED",
   });
   const misconfigured = settleFailure(failed(EVERY_FAILURE["client-misconfigured"]), context());
-  expect(misconfigured.accountEffect).toBeUndefined();
+  expect(misconfigured.accountEffect).toMatchObject({
+    kind: "project-trouble",
+    reason: "GCAL_CLIENT_MISCONFIGURED",
+    detail: "invalid_client",
+  });
 });
 
 test("a page that is too large halves the page size and begins the listing again", () => {

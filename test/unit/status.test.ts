@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { CalendarCounts } from "../../src/core/calendar-store.ts";
 import type { GrantHold } from "../../src/core/dead-grants.ts";
 import { projectId } from "../../src/core/ids.ts";
+import type { ProjectTrouble } from "../../src/core/project-troubles.ts";
 import type { QuotaStatus } from "../../src/core/quota-status.ts";
 import { epochMs } from "../../src/core/clock.ts";
 import { LedgerUnavailable, StoreUnavailable } from "../../src/core/refusal.ts";
@@ -29,6 +30,7 @@ interface Facts {
   readonly counts?: () => Promise<CalendarCounts>;
   readonly needsReconnect?: number;
   readonly holds?: readonly GrantHold[];
+  readonly troubles?: readonly ProjectTrouble[];
   readonly readQuota?: StatusDeps["readQuota"];
 }
 
@@ -57,6 +59,7 @@ function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>
     },
     usage: { attempts: known({ first: 90, retry: 10 }) },
     deadGrants: { holds: known(facts.holds ?? []) },
+    projectTroubles: { list: known(facts.troubles ?? []) },
     readQuota: facts.readQuota ?? known(QUOTA),
     clock: { now: () => epochMs(1_000), monotonicMs: () => 0, sleep: () => Promise.resolve() },
   });
@@ -130,6 +133,25 @@ test("accounts that are kept connected in a wave of refusals are said before any
   const { verdict, sentence } = await statusOf({ holds, needsReconnect: 1 });
   expect(verdict).toBe("degraded");
   expect(sentence).toMatch(/12 lately.*none is disconnected until `ballast resume disconnects`/);
+});
+
+test("a client that Google refuses is said first, and so is a clock that is off", async () => {
+  const trouble = {
+    projectId: projectId("default"),
+    code: "GCAL_CLIENT_MISCONFIGURED",
+    detail: "invalid_client",
+    since: epochMs(1_000),
+    lastAt: epochMs(2_000),
+  };
+  expect(await statusOf({ troubles: [trouble], needsReconnect: 1 })).toMatchObject({
+    verdict: "degraded",
+    sentence: expect.stringContaining(
+      "OAuth client or service account (invalid_client)",
+    ) as unknown,
+    alarms: [{ code: trouble.code, detail: "invalid_client", since: 1_000 }],
+  });
+  const skewed = { ...trouble, code: "GCAL_CLOCK_SKEWED", detail: "600 s ahead of Google's" };
+  expect((await statusOf({ troubles: [skewed] })).sentence).toContain("600 s ahead of Google's");
 });
 
 test("where nobody can ask the ledger, the calendars are judged alone", async () => {

@@ -105,6 +105,7 @@ export function guardAuth(
       // In the past: whoever asks for it next refreshes it.
       auth.setCredentials({ ...credentials, expiry_date: 1 });
     },
+    isOutdated: () => Promise.resolve(false),
     forget: () => undefined,
   };
 }
