@@ -8,7 +8,10 @@ import { connect } from "node:net";
 export interface SurgeOrder {
   readonly port: number;
   /** Complete requests, sent in turn. */
-  readonly requests: readonly string[];
+  readonly notifications: readonly string[];
+  /** In turn, too, one for every so many requests. */
+  readonly wishes: readonly string[];
+  readonly wishEvery: number;
   readonly total: number;
   /** 0: as fast as they are answered. */
   readonly perSecond: number;
@@ -18,7 +21,7 @@ export interface SurgeOrder {
 export interface SurgeAnswers {
   readonly sent: number;
   readonly byStatus: Readonly<Record<string, number>>;
-  /** When each request of the order was last sent, by the wall clock. */
+  /** When each notification of the order was last sent, by the wall clock. */
   readonly lastSentAt: readonly number[];
 }
 
@@ -44,9 +47,10 @@ async function answer(order: SurgeOrder): Promise<void> {
 async function drive(order: SurgeOrder): Promise<SurgeAnswers> {
   const state = {
     next: 0,
+    wished: 0,
     startedMs: performance.now(),
     byStatus: new Map<string, number>(),
-    lastSentAt: Array.from({ length: order.requests.length }, () => 0),
+    lastSentAt: Array.from({ length: order.notifications.length }, () => 0),
   };
   const lane = async (): Promise<void> => {
     while (state.next < order.total) await driveConnection(order, state);
@@ -61,9 +65,20 @@ async function drive(order: SurgeOrder): Promise<SurgeAnswers> {
 
 interface DriveState {
   next: number;
+  wished: number;
   readonly startedMs: number;
   readonly byStatus: Map<string, number>;
   readonly lastSentAt: number[];
+}
+
+function nextOf({ notifications, wishes, wishEvery }: SurgeOrder, state: DriveState): string {
+  if (state.next % wishEvery === wishEvery - 1) {
+    state.wished += 1;
+    return wishes[state.wished % wishes.length] ?? "";
+  }
+  const index = (state.next - state.wished) % notifications.length;
+  state.lastSentAt[index] = Date.now();
+  return notifications[index] ?? "";
 }
 
 function driveConnection(order: SurgeOrder, state: DriveState): Promise<void> {
@@ -87,9 +102,7 @@ function driveConnection(order: SurgeOrder, state: DriveState): Promise<void> {
       }
       const texts: string[] = [];
       for (let count = 0; count < left; count += 1) {
-        const index = state.next % order.requests.length;
-        texts.push(order.requests[index] ?? "");
-        state.lastSentAt[index] = Date.now();
+        texts.push(nextOf(order, state));
         state.next += 1;
       }
       sent += left;

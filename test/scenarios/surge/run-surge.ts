@@ -182,19 +182,20 @@ async function orderOf(
 ): Promise<SurgeOrder> {
   const tokens = createPushTokens(home.store.vault.deriveKeys(PUSH_TOKEN_PURPOSE));
   const { port } = home.config.http;
-  const requests: string[] = [];
-  for (const [index, { id }] of target.entries()) {
+  const notifications: string[] = [];
+  for (const { id } of target) {
     const channels = await home.store.channels.listOfCalendar(id);
     const channel = channels.findLast(({ state }) => state === "live");
     if (channel === undefined) throw new Error(`${id} is not watched`);
-    requests.push(
+    notifications.push(
       `POST /google/notifications HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n` +
         `X-Goog-Channel-ID: ${channel.id}\r\nX-Goog-Channel-Token: ${tokens.tokenOf(channel.id)}\r\n` +
         `X-Goog-Resource-State: exists\r\n\r\n`,
     );
-    if (index % REQUEST_EVERY === 0) requests.push(askFor(id));
   }
-  return { port, requests, total: surge.total, perSecond: surge.perSecond };
+  const wishes = target.map(({ id }) => askFor(id));
+  const { total, perSecond } = surge;
+  return { port, notifications, wishes, wishEvery: REQUEST_EVERY, total, perSecond };
 }
 
 function askFor(id: string): string {
@@ -277,8 +278,7 @@ async function countLost(
   });
   const offset = Date.now() - performance.now();
   return target.filter(({ id }, index) => {
-    // In front of it stand the refresh requests of those before.
-    const sentAt = lastSentAt[index + Math.ceil(index / REQUEST_EVERY)] ?? 0;
+    const sentAt = lastSentAt[index] ?? 0;
     const begins = runs
       .filter((run) => isRefreshOf(run, id))
       .map(({ endedMs, durationMs }) => endedMs - durationMs + offset);
