@@ -12,7 +12,7 @@ import type { Store } from "./store/open-store.ts";
 
 /** For each scope. A person's clicks are far below; what a programme asks too often is one refresh anyway. */
 const LIMITS_PER_MINUTE = { token: 3_000, tenant: 1_200, consumer: 600 } as const;
-const NOTIFICATIONS = { gatherMs: 10, keepWithinMs: 1_000, batchLimit: 1_000 } as const;
+const NOTIFICATIONS = { gatherMs: 20, keepWithinMs: 1_000, batchLimit: 1_000 } as const;
 /** A few megabytes. */
 const KNOWN_CHANNELS = { keptForMs: 60_000, limit: 20_000 } as const;
 
