@@ -221,7 +221,9 @@ function createPushMetrics(
       notifications.inc({ outcome });
     },
     setPushHealth: (health) => {
-      for (const [state, count] of Object.entries(health)) channels.set({ state }, count);
+      for (const [state, count] of Object.entries<number>({ ...health })) {
+        channels.set({ state }, count);
+      }
     },
   };
 }

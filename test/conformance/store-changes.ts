@@ -69,9 +69,9 @@ export function changeConformance(freshDatabase: FreshDatabase): void {
       for (const id of calendars) await store.refresh(id, { items: [event("start")] });
       const seen = new Set<string>();
       let after = await store.changes.head(ACME);
-      let isOver = false;
+      const over = new AbortController();
       const follow = async (): Promise<void> => {
-        while (!isOver) {
+        while (!over.signal.aborted) {
           const read = await store.changes.read(ACME, { after, limit: 7 });
           if (read.kind === "forgotten") throw new Error("forgotten");
           for (const change of read.changes) {
@@ -90,7 +90,7 @@ export function changeConformance(freshDatabase: FreshDatabase): void {
         }
       };
       await Promise.all(calendars.map((id, of) => publishMany(id, of)));
-      isOver = true;
+      over.abort();
       await following;
       const { told } = await readFrom(store, ACME, after);
       const missed = told.map((one) => one.split(" ")[1]);
