@@ -115,6 +115,7 @@ const UNREACHABLE: AskingPorts = {
   readRedis: cannotBeAsked,
   askTokenEndpoint: cannotBeAsked,
   tryDataDirectory: cannotBeAsked,
+  readKeys: cannotBeAsked,
 };
 
 function portsOf(config: Config, clock: Clock): AskingPorts {
@@ -127,6 +128,7 @@ function portsOf(config: Config, clock: Clock): AskingPorts {
         ? "none"
         : askTokenEndpoint(config.google.oauthTokenUrl, { clock, signal }),
     tryDataDirectory: () => tryDataDirectory(config.dataDirectory),
+    readKeys: () => readKeys(config, clock),
   };
 }
 
@@ -140,6 +142,21 @@ async function readSchema(
     return await migrations.status();
   } finally {
     await migrations.close();
+  }
+}
+
+async function readKeys(
+  config: Config,
+  clock: Clock,
+): Promise<Awaited<ReturnType<CheckPorts["readKeys"]>>> {
+  const schema = await readSchema(config, clock);
+  if (schema === "absent" || schema.version < schema.supported.from) return "none";
+  const store = await openAppStore(config, { clock });
+  try {
+    const usage = await store.keyRotation.usage();
+    return { current: store.vault.currentKeyId, configured: store.vault.keyIds, usage };
+  } finally {
+    await store.close();
   }
 }
 

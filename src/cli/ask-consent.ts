@@ -15,6 +15,7 @@ import { EXIT } from "./exit-codes.ts";
 export interface ConsentRequest {
   readonly authUrl: string;
   readonly endpoint: TokenEndpoint;
+  readonly clientId: string;
   readonly scopes: readonly string[];
   /** Preselects the account where it is an address. */
   readonly loginHint: string | undefined;
@@ -78,7 +79,7 @@ function consentAddress(
 ): string {
   const url = new URL(request.authUrl);
   const query = {
-    client_id: request.endpoint.client.id,
+    client_id: request.clientId,
     redirect_uri: own.redirectUri,
     response_type: "code",
     scope: request.scopes.join(" "),

@@ -5,7 +5,8 @@ import { EXIT } from "./exit-codes.ts";
 /** An OAuth client of the adopter's Google Cloud project, and where tokens are exchanged. */
 export interface TokenEndpoint {
   readonly url: string;
-  readonly client: { readonly id: string; readonly secret: string };
+  /** Undefined: what is exchanged proves itself, as a service account's assertion does. */
+  readonly client: { readonly id: string; readonly secret: string } | undefined;
 }
 
 /** What Google gave for a refresh token or an authorization code. */
@@ -38,8 +39,7 @@ export async function exchangeToken(
   const { url, client } = endpoint;
   const body = new URLSearchParams({
     ...grant,
-    client_id: client.id,
-    client_secret: client.secret,
+    ...(client === undefined ? {} : { client_id: client.id, client_secret: client.secret }),
   });
   const response = await post(url, body, signal);
   const text = await response.text();
@@ -53,7 +53,9 @@ export async function exchangeToken(
       sub: idToken === undefined ? undefined : readSub(idToken),
     };
   }
-  throw explainRefusal(response.status, answer);
+  throw client === undefined
+    ? (explainAssertion(answer) ?? explainRefusal(response.status, answer))
+    : explainRefusal(response.status, answer);
 }
 
 async function post(url: string, body: URLSearchParams, signal: AbortSignal): Promise<Response> {
@@ -67,6 +69,37 @@ async function post(url: string, body: URLSearchParams, signal: AbortSignal): Pr
     signal.throwIfAborted();
     throw unreachable(`The token endpoint ${url} does not answer.`, error);
   }
+}
+
+/** The same codes mean something else where a service account asked. */
+function explainAssertion(answer: unknown): CliError | undefined {
+  const { error, error_description: said = "" } = errorSchema.safeParse(answer).data ?? {};
+  if (error === "unauthorized_client") {
+    return new CliError(
+      "Google does not let the service account act for that user (unauthorized_client): domain-wide delegation was not given to it, or not with this scope.",
+      {
+        exitCode: EXIT.configuration,
+        code: "BALLAST_NOT_DELEGATED",
+        next: "the Workspace admin adds the service account's client id with the scope: Security, API controls, Domain-wide delegation",
+      },
+    );
+  }
+  if (error !== "invalid_grant") return undefined;
+  const isClock = /reasonable timeframe|iat and exp|used too early|issued in the future/i.test(
+    said,
+  );
+  return new CliError(
+    isClock
+      ? "Google does not accept the time in the request (invalid_grant): this machine's clock is off."
+      : "Google does not accept the service account's key, or does not know the user (invalid_grant).",
+    {
+      exitCode: EXIT.configuration,
+      code: isClock ? "BALLAST_CLOCK_SKEWED" : "BALLAST_INVALID_GRANT",
+      next: isClock
+        ? "ballast doctor    (compares the clocks)"
+        : "check --subject, and that the key was not deleted in Google's console",
+    },
+  );
 }
 
 function explainRefusal(status: number, answer: unknown): CliError {

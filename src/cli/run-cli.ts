@@ -10,6 +10,7 @@ import { EXIT, type ExitCode } from "./exit-codes.ts";
 const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["start", async () => (await import("./commands/start.ts")).addStartCommand],
   ["connect", async () => (await import("./commands/connect.ts")).addConnectCommand],
+  ["accounts", async () => (await import("./commands/accounts.ts")).addAccountsCommand],
   ["calendars", async () => (await import("./commands/calendars.ts")).addCalendarsCommand],
   ["events", async () => (await import("./commands/events.ts")).addEventsCommand],
   ["busy", async () => (await import("./commands/busy.ts")).addBusyCommand],
@@ -19,6 +20,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["resume", async () => (await import("./commands/resume.ts")).addResumeCommand],
   ["tokens", async () => (await import("./commands/tokens.ts")).addTokensCommand],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctorCommand],
+  ["keys", async () => (await import("./commands/keys.ts")).addKeysCommand],
   ["migrate", async () => (await import("./commands/migrate.ts")).addMigrateCommand],
   ["config", async () => (await import("./commands/config.ts")).addConfigCommand],
   ["worker", async () => (await import("./commands/serve.ts")).addWorkerCommand],

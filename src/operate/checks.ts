@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import type { KeyUsage } from "../core/key-rotation.ts";
 
 /** What a check looks at: decides what a script is told when it fails. */
 export type CheckKind = "machine" | "configuration" | "dependency";
@@ -34,6 +35,15 @@ export interface CheckPorts {
     signal: AbortSignal,
   ) => Promise<{ readonly status: number; readonly skewMs: number | undefined } | "none">;
   readonly tryDataDirectory: () => Promise<string>;
+  /** Which keys seal what is stored; `none`: there is no database of this schema yet. */
+  readonly readKeys: () => Promise<
+    | {
+        readonly current: string;
+        readonly configured: readonly string[];
+        readonly usage: readonly KeyUsage[];
+      }
+    | "none"
+  >;
 }
 
 const TIMEOUT_MS = 5_000;
@@ -67,6 +77,7 @@ export async function runChecks(
     ...first,
     one("data directory", "machine", async () => ok(await ports.tryDataDirectory())),
     one("database", "dependency", () => checkDatabase(ports)),
+    one("encryption keys", "configuration", async () => judgeKeys(await ports.readKeys())),
     one("redis", "dependency", (signal) => checkRedis(ports, signal)),
     one("token endpoint", "dependency", async (signal) => judgeEndpoint(await ask(signal))),
     one("clock", "machine", (signal) => checkClock(ask(signal))),
@@ -153,6 +164,33 @@ async function checkDatabase(ports: CheckPorts): Promise<CheckVerdict> {
   const detail = `schema version ${String(version)}; ${range}`;
   if (version > supported.to) return fail(detail, "use the build that migrated it, or a newer one");
   return version < supported.from ? fail(detail, "ballast migrate plan") : ok(detail);
+}
+
+function list(keys: readonly KeyUsage[]): string {
+  return keys.map(({ keyId, secrets }) => `${keyId} (${String(secrets)} accounts)`).join(", ");
+}
+
+/** A key that is gone takes with it what it sealed; one that seals nothing can go. */
+function judgeKeys(keys: Awaited<ReturnType<CheckPorts["readKeys"]>>): CheckVerdict {
+  if (keys === "none") return ok("nothing is stored yet");
+  const { current, configured, usage } = keys;
+  const missing = usage.filter(({ isKnown }) => !isKnown);
+  if (missing.length > 0) {
+    return fail(
+      `not configured, and still needed: ${list(missing)}`,
+      "give that key back to BALLAST_ENCRYPTION_KEYS (or the key file), after the newest; then ballast keys rotate",
+    );
+  }
+  const old = usage.filter(({ keyId }) => keyId !== current);
+  if (old.length > 0) {
+    return warn(`${current} is the newest; still in use: ${list(old)}`, "ballast keys rotate");
+  }
+  const idle = configured.filter((keyId) => keyId !== current);
+  return ok(
+    idle.length === 0
+      ? `all that is stored is encrypted with ${current}`
+      : `all that is stored is encrypted with ${current}; no longer needed for it: ${idle.join(", ")}`,
+  );
 }
 
 async function checkRedis(ports: CheckPorts, signal: AbortSignal): Promise<CheckVerdict> {

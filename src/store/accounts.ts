@@ -15,7 +15,7 @@ import type { Mirror } from "./busy-mirror.ts";
 import { newId } from "./new-id.ts";
 import { appendEntry } from "./operator-log.ts";
 import {
-  primaryHash,
+  primaryOfServiceAccount,
   quotaUserAtConnect,
   quotaUserAtReconnect,
   shareQuotaUser,
@@ -242,10 +242,11 @@ async function connect(
   return toAccountRow(row);
 }
 
-/** The person that a service account acts for is known by address; everyone else by the first list. */
+/** Whom a service account acts for is known by address; everyone else by the first list. */
 function primaryAtConnect({ serviceAccount }: AccountConnection): { primary_hash?: string } {
-  const subject = serviceAccount?.subject;
-  return subject === undefined ? {} : { primary_hash: primaryHash(subject) };
+  return serviceAccount === undefined
+    ? {}
+    : { primary_hash: primaryOfServiceAccount(serviceAccount) };
 }
 
 function credentials({

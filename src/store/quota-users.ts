@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { sql, type RawBuilder, type Selectable } from "kysely";
-import type { AccountConnection } from "../core/account-store.ts";
+import type { AccountConnection, ServiceAccountGrant } from "../core/account-store.ts";
 import type { Trx } from "./database.ts";
 import { toStoredText } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
@@ -17,10 +17,13 @@ type QuotaUserColumns = Pick<Selectable<AccountsTable>, "quota_user" | "quota_us
 export function quotaUserAtConnect(connection: AccountConnection): QuotaUserColumns {
   const { quotaUser, serviceAccount, tenantId, name } = connection;
   if (quotaUser !== undefined) return { quota_user: quotaUser, quota_user_from: "sub" };
-  const subject = serviceAccount?.subject;
-  // A person's primary calendar has the person's address for an id.
-  if (subject !== undefined) return fromPrimary(primaryHash(subject));
+  if (serviceAccount !== undefined) return fromPrimary(primaryOfServiceAccount(serviceAccount));
   return { quota_user: hash(JSON.stringify([tenantId, name])), quota_user_from: "name" };
+}
+
+/** A primary calendar has for an id the address of whose it is: the person's, or the service account's own. */
+export function primaryOfServiceAccount({ subject, clientEmail }: ServiceAccountGrant): string {
+  return primaryHash(subject ?? clientEmail);
 }
 
 /** What a reconnect changes: a name of ours never replaces what Google told. */
@@ -95,7 +98,7 @@ function fromPrimary(known: string): QuotaUserColumns {
 }
 
 /** Addresses differ by case only in how they are written. */
-export function primaryHash(googleId: string): string {
+function primaryHash(googleId: string): string {
   return hash(`primary:${googleId.toLowerCase()}`);
 }
 

@@ -17,6 +17,8 @@ export interface SealedSecret {
 /** Seals secrets before they touch the database. Each is bound to the row it belongs to. */
 export interface Vault {
   readonly currentKeyId: string;
+  /** Newest first. */
+  readonly keyIds: readonly string[];
   /** Whether what that key sealed can be opened here. */
   knows(keyId: string): boolean;
   /** `context` names the row and column; the same one opens it. */
@@ -79,6 +81,9 @@ export function createVault(keys: readonly VaultKey[], { reload }: VaultDeps = {
   return {
     get currentKeyId() {
       return ring.current.id;
+    },
+    get keyIds() {
+      return ring.keys.map(({ id }) => id);
     },
     knows: (keyId) => find(keyId) !== undefined,
     deriveKeys: (purpose) =>

@@ -219,6 +219,7 @@ describe("configuration and dependencies", () => {
       "configuration: ok",
       "data directory: ok",
       "database: ok",
+      "encryption keys: ok",
       "redis: fail",
       "token endpoint: ok",
       "clock: ok",

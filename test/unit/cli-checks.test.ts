@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import type { KeyUsage } from "../../src/core/key-rotation.ts";
 import { runChecks, type CheckPorts } from "../../src/operate/checks.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { createManualClock } from "../support/manual-clock.ts";
@@ -10,7 +11,11 @@ const healthy: CheckPorts = {
   readRedis: () => Promise.resolve({ version: "7.0.15", evictionPolicy: "noeviction" }),
   askTokenEndpoint: () => Promise.resolve({ status: 404, skewMs: 300 }),
   tryDataDirectory: () => Promise.resolve("/data can be written"),
+  readKeys: () => Promise.resolve({ current: "k2", configured: ["k2"], usage: [] }),
 };
+
+const keysOf = (usage: KeyUsage): ReturnType<CheckPorts["readKeys"]> =>
+  Promise.resolve({ current: "k2", configured: ["k2", "k1"], usage: [usage] });
 
 async function outcomes(ports: Partial<CheckPorts>): Promise<Record<string, string>> {
   const results = await runChecks(
@@ -47,6 +52,21 @@ test.each<[string, Partial<CheckPorts>, Record<string, string>]>([
     "a database that refuses",
     { readSchema: () => Promise.reject(new Error("refused")) },
     { database: "fail" },
+  ],
+  [
+    "an encryption key that is gone and still needed",
+    { readKeys: () => keysOf({ keyId: "k1", secrets: 3, isKnown: false }) },
+    { "encryption keys": "fail" },
+  ],
+  [
+    "an older encryption key that is still in use",
+    { readKeys: () => keysOf({ keyId: "k1", secrets: 3, isKnown: true }) },
+    { "encryption keys": "warn" },
+  ],
+  [
+    "an older encryption key that seals nothing any more",
+    { readKeys: () => keysOf({ keyId: "k2", secrets: 3, isKnown: true }) },
+    {},
   ],
   [
     "a Redis that evicts",

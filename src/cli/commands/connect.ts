@@ -1,16 +1,17 @@
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { text as readAll } from "node:stream/consumers";
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import type { Config } from "../../config/config.ts";
 import { accountName, projectId, quotaUser, tenantId } from "../../core/ids.ts";
 import { nameArgument, wholeNumber } from "../arguments.ts";
 import { askConsent } from "../ask-consent.ts";
-import { CliError } from "../cli-error.ts";
+import { CliError, usageError } from "../cli-error.ts";
 import { runs, type CommandContext } from "../command-context.ts";
 import { exchangeToken, type Grant, type TokenEndpoint } from "../exchange-token.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { withStore } from "../with-store.ts";
+import { readServiceAccountKey, signAssertion } from "../service-account-key.ts";
+import { withStore, type Store } from "../with-store.ts";
 
 const READ_SCOPE = "https://www.googleapis.com/auth/calendar.readonly";
 const WRITE_SCOPE = "https://www.googleapis.com/auth/calendar.events";
@@ -21,6 +22,8 @@ interface Options {
   readonly tenant: string;
   readonly account: string;
   readonly refreshTokenFile?: string;
+  readonly serviceAccount?: string;
+  readonly subject?: string;
   /** Commander's way of `--no-verify`, `--no-browser`. */
   readonly verify: boolean;
   readonly browser: boolean;
@@ -33,7 +36,7 @@ interface Options {
 export function addConnectCommand(program: Command, context: CommandContext): void {
   program
     .command("connect")
-    .description("Connect a Google account, by a refresh token or by consent in the browser")
+    .description("Connect a Google account: by consent, a refresh token or a service account")
     .requiredOption(
       "--tenant <tenant>",
       "the customer it belongs to, a name of yours",
@@ -45,7 +48,14 @@ export function addConnectCommand(program: Command, context: CommandContext): vo
       nameArgument,
     )
     .option("--refresh-token-file <file>", "a file that holds a refresh token; - reads stdin")
-    .option("--no-verify", "store the refresh token without trying it")
+    .addOption(
+      new Option(
+        "--service-account <file>",
+        "a service account's JSON key; - reads stdin",
+      ).conflicts("refreshTokenFile"),
+    )
+    .option("--subject <address>", "the user it acts for (domain-wide delegation)", nameArgument)
+    .option("--no-verify", "store what is given without trying it")
     .option("--write", "ask for the right to change events, too")
     .option("--no-browser", "print the address of the consent page without opening it")
     .option("--timeout <seconds>", "wait so long for the consent", wholeNumber(1, 3_600), 300)
@@ -58,6 +68,7 @@ Connecting an account again replaces its credentials and keeps its calendars.
 Examples:
   ballast connect --tenant acme --account ada@example.com
   ballast connect --tenant acme --account ada@example.com --refresh-token-file token.txt
+  ballast connect --tenant acme --account ada --service-account key.json --subject ada@example.com
   pass show ada-token | ballast connect --tenant acme --account ada@example.com --refresh-token-file -`,
     )
     .action(runs<Options>(context, (options) => connect(options, context)));
@@ -65,17 +76,14 @@ Examples:
 
 function connect(options: Options, context: CommandContext): Promise<ExitCode> {
   return withStore(context, async (store, config) => {
-    const grant = await obtainGrant(options, config, context);
-    const now = context.clock.now();
-    const row = await store.accounts.connect({
+    const facts = {
       projectId: projectId("default"),
       tenantId: tenantId(options.tenant),
       name: accountName(options.account),
-      quotaUser: grant.sub === undefined ? undefined : quotaUser(grant.sub),
-      refreshToken: grant.refreshToken,
-      scopes: grant.scopes,
-      now,
-    });
+    };
+    const brought = await obtain(options, config, context);
+    const now = context.clock.now();
+    const row = await store.accounts.connect({ ...facts, ...brought, now });
     await store.accounts.requestDiscovery(row.id, now);
     const { output } = context;
     if (options.json) {
@@ -87,6 +95,46 @@ function connect(options: Options, context: CommandContext): Promise<ExitCode> {
     }
     return EXIT.ok;
   });
+}
+
+type Brought = Omit<
+  Exclude<Parameters<Store["accounts"]["connect"]>[0], { readonly serviceAccount: object }>,
+  "projectId" | "tenantId" | "name" | "now"
+>;
+type BroughtByRobot = Omit<
+  Extract<Parameters<Store["accounts"]["connect"]>[0], { readonly serviceAccount: object }>,
+  "projectId" | "tenantId" | "name" | "now"
+>;
+
+async function obtain(
+  options: Options,
+  config: Config,
+  context: CommandContext,
+): Promise<Brought | BroughtByRobot> {
+  if (options.serviceAccount !== undefined) return delegate(options, config, context);
+  if (options.subject !== undefined) {
+    throw usageError("--subject is whom a service account acts for: it needs --service-account.");
+  }
+  const { sub, refreshToken, scopes } = await obtainGrant(options, config, context);
+  return { refreshToken, scopes, quotaUser: sub === undefined ? undefined : quotaUser(sub) };
+}
+
+/** Whom Google charges follows from the subject's address: no id token comes with an assertion. */
+async function delegate(
+  { serviceAccount: file = "-", subject, verify, write }: Options,
+  { google }: Config,
+  { clock, interrupted }: CommandContext,
+): Promise<BroughtByRobot> {
+  const key = await readServiceAccountKey(file);
+  const scopes = [READ_SCOPE, ...(write ? [WRITE_SCOPE] : [])];
+  if (verify) {
+    const url = google.oauthTokenUrl;
+    const assertion = signAssertion(key, { subject, scopes, audience: url, now: clock.now() });
+    const grant = { grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", assertion };
+    await exchangeToken({ url, client: undefined }, grant, interrupted);
+  }
+  const serviceAccount = { kind: "service-account", ...key, subject, scopes } as const;
+  return { serviceAccount, scopes, quotaUser: undefined };
 }
 
 type StorableGrant = Grant & { readonly refreshToken: string };
@@ -114,10 +162,12 @@ async function consent(
   config: Config,
   { clock, output, interrupted }: CommandContext,
 ): Promise<StorableGrant> {
+  const endpoint = endpointOf(config);
   const grant = await askConsent(
     {
       authUrl: config.google.oauthAuthUrl,
-      endpoint: endpointOf(config),
+      endpoint,
+      clientId: endpoint.client.id,
       scopes: ["openid", READ_SCOPE, ...(options.write ? [WRITE_SCOPE] : [])],
       loginHint: options.account.includes("@") ? options.account : undefined,
       timeoutMs: options.timeout * 1_000,
@@ -140,7 +190,7 @@ async function consent(
   });
 }
 
-function endpointOf({ google }: Config): TokenEndpoint {
+function endpointOf({ google }: Config): TokenEndpoint & { readonly client: object } {
   if (google.client !== undefined) return { url: google.oauthTokenUrl, client: google.client };
   throw new CliError(
     "GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are not set: tokens belong to an OAuth client.",

@@ -79,7 +79,7 @@ function describe(status: Status, options: Options, { output }: CommandContext):
   }
   if (accounts !== undefined) {
     output.data(
-      `accounts   ${String(accounts.connected)} connected, ${String(accounts["needs-reconnect"])} to reconnect`,
+      `accounts   ${String(accounts.connected)} connected, ${String(accounts["needs-reconnect"])} to reconnect, ${String(accounts.paused)} paused`,
     );
   }
   if (backlog !== undefined) {
