@@ -113,7 +113,8 @@ async function spendDay(
     }
   };
   const spending = REQUEST_CLASSES.map(spend);
-  const readDay = async () => (await readLedgerSnapshot(ledger))?.day;
+  // By the ledger that has opened: another one's connection may still be on its way.
+  const readDay = async () => (await readLedgerSnapshot(parts.ledger))?.day;
   let day = await readDay();
   // A new asker is granted nothing at first.
   const giveUpMs = performance.now() + 20_000;
