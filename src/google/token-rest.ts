@@ -15,7 +15,7 @@ export interface TokenRest {
   note(credentials: AccountCredentials, error: unknown): void;
 }
 
-const REST_MS = 30_000;
+const REST_MS = 10_000;
 /** Tenants come and go; beyond this many the longest known is forgotten, and asks once more. */
 const MAX_CLIENTS = 1_000;
 

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { runAccounts } from "./accounts/run-accounts.ts";
 import { runCrash } from "./crash/run-crash.ts";
 import { runMirror } from "./mirror/run-mirror.ts";
 import { runPoison } from "./poison/run-poison.ts";
@@ -13,6 +14,7 @@ import type { Scenario, ScenarioOptions } from "./scenario.ts";
  * last, and exits 1 when a bound is missed, 2 when it was called wrongly.
  */
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  accounts: runAccounts,
   crash: runCrash,
   mirror: runMirror,
   poison: runPoison,

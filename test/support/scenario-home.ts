@@ -49,6 +49,8 @@ export async function openScenarioHome(
     readonly onRunFinished: (run: FinishedRun) => void;
     /** In place of the database's own word. */
     readonly storeHealth?: StoreHealth;
+    /** Where log lines go; stderr unless given. */
+    readonly writeLog?: (line: string) => void;
   },
 ): Promise<ScenarioHome> {
   const directory = await mkdtemp(join(tmpdir(), "ballast-scenario-"));
@@ -70,9 +72,11 @@ export async function openScenarioHome(
   const logger = createLogger(
     { level: config.logLevel, format: "text" },
     {
-      write: (line) => {
-        process.stderr.write(line);
-      },
+      write:
+        deps.writeLog ??
+        ((line) => {
+          process.stderr.write(line);
+        }),
     },
   );
   const start = (): Promise<App> =>

@@ -259,7 +259,7 @@ describe("a refusal that is no account's fault", () => {
       failure: { kind: "client-misconfigured", reason: "invalid_client" },
     });
     expect(calls).toHaveLength(1);
-    await clock.advance(30_001);
+    await clock.advance(10_001);
     expect((await tokens.get(OTHER, call)).accessToken).toBe("token-2");
     await get();
     expect(calls).toHaveLength(3);
