@@ -3,6 +3,7 @@ import { createFeed } from "../jobs/feed-queue.ts";
 import { JOBS } from "../jobs/index.ts";
 import { measureRefresh } from "../jobs/measure-refresh.ts";
 import { measureRenewal } from "../jobs/measure-renewal.ts";
+import { reportLost } from "../jobs/report-lost.ts";
 import {
   PUSH_TIMING,
   tellTrouble,
@@ -63,6 +64,7 @@ export function startWorker(starting: Starting, parts: Parts): void {
         record(run);
         measureRefresh(parts.metrics, run);
         measureRenewal(parts.metrics, run);
+        reportLost({ logger: deps.logger, metrics: parts.metrics }, run);
         deps.onRunFinished?.(run);
       },
       setAside: ({ queue: name, job, jobId, problem }) =>

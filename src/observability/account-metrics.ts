@@ -8,6 +8,8 @@ export interface AccountMetrics {
   accountDisconnected(code: string): void;
   /** Google refuses many for what is no account's fault: once while it lasts. */
   projectAlarmed(code: string): void;
+  /** Access to calendars was lost, confirmed; once each. */
+  calendarsLost(how: "refused" | "gone-from-list", count: number): void;
   /** All accounts by state, as last counted in the database. */
   setAccounts(counts: Readonly<Record<AccountState, number>>): void;
 }
@@ -32,7 +34,16 @@ export function createAccountMetrics(registry: Registry): AccountMetrics {
     labelNames: ["code"] as const,
     registers,
   });
+  const lost = new Counter({
+    name: METRIC_NAMES.calendarsLost,
+    help: "Calendars lost: refused twice by Google, or gone from their account's list.",
+    labelNames: ["how"] as const,
+    registers,
+  });
   return {
+    calendarsLost: (how, count) => {
+      lost.inc({ how }, count);
+    },
     accountDisconnected: (code) => {
       disconnects.inc({ code });
     },

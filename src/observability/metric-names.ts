@@ -11,6 +11,7 @@ export const METRIC_NAMES = {
   notifications: "ballast_notifications_total",
   calendars: "ballast_calendars",
   accounts: "ballast_accounts",
+  calendarsLost: "ballast_calendars_lost_total",
   accountDisconnects: "ballast_account_disconnects_total",
   projectAlarms: "ballast_project_alarms_total",
   backlog: "ballast_backlog_calendars",

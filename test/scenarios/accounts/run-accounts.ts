@@ -241,6 +241,9 @@ async function calendarIsLost({ world, bounds }: Run, owner: Person | undefined)
     return (await lost()) > 0;
   });
   bounds.atMost("calendars of that account that are lost", await lost(), 1);
+  const told = world.logged("Calendar is lost");
+  bounds.atLeast("lost calendars told", told, 1);
+  bounds.atMost("lost calendars told", told, 1);
   const account = await store.accounts.get(owner.id);
   bounds.atLeast("its account is connected", account?.state === "connected" ? 1 : 0, 1);
 }
