@@ -348,6 +348,7 @@ async function microsecondsPerGrant(program: RedisProgram, tenants: number): Pro
   const keepAsking = async (tenant: number): Promise<void> => {
     const of = lane({ tenant: `tenant-${tenant}`, user: `user-${tenant}`, class: "push" });
     while (!stop.signal.aborted) {
+      // Refused by the stop alone, which the loop looks for itself.
       await broker
         .acquire(permitAsk(of, { maxWaitMs: 600_000, signal: stop.signal }))
         .then(() => (grants += 1))

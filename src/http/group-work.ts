@@ -42,6 +42,7 @@ export function createGroupWork<Item, Result>(
   async function workOff(): Promise<void> {
     while (waiting.size > 0) {
       if (!closing.signal.aborted) {
+        // Woken by being closed: what has gathered is worked off all the same.
         await deps.clock.sleep(options.gatherMs, closing.signal).catch(() => undefined);
       }
       const group = [...waiting].slice(0, options.groupLimit);

@@ -1,10 +1,6 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { text } from "node:stream/consumers";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { z } from "zod";
-
-const RUN = new URL("../scenarios/run.ts", import.meta.url).pathname;
+import { runScenario } from "../support/run-scenario.ts";
 
 const figuresSchema = z.object({
   accounts: z.number(),
@@ -19,26 +15,15 @@ test(
   "accounts: I12: who has to reconnect is disconnected once, nobody else is, and no secret is anywhere",
   { timeout: 300_000 },
   async () => {
-    const child = spawn(process.execPath, [RUN, "accounts", "--short", "--seed", "7"], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    onTestFinished(() => {
-      child.kill("SIGKILL");
-    });
-    const [output, talk] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
-      once(child, "close"),
-    ]);
-    const last = output.trimEnd().split("\n").at(-1) ?? "{}";
+    const { figures, talk, exitCode } = await runScenario("accounts", figuresSchema);
     expect(talk).not.toContain("missed:");
-    expect(figuresSchema.parse(JSON.parse(last))).toMatchObject({
+    expect(figures).toMatchObject({
       accounts: 24,
       revoked: 4,
       wave: 9,
       disconnectedWrongly: 0,
       canariesFound: 0,
     });
-    expect(child.exitCode).toBe(0);
+    expect(exitCode).toBe(0);
   },
 );

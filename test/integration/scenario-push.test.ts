@@ -1,10 +1,6 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { text } from "node:stream/consumers";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { z } from "zod";
-
-const RUN = new URL("../scenarios/run.ts", import.meta.url).pathname;
+import { runScenario } from "../support/run-scenario.ts";
 
 const figuresSchema = z.object({
   notified: z.number(),
@@ -22,18 +18,7 @@ test(
   "push: nothing is lost, and every channel that died silently is replaced",
   { timeout: 300_000 },
   async () => {
-    const child = spawn(process.execPath, [RUN, "push", "--short", "--seed", "7"], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    onTestFinished(() => {
-      child.kill("SIGKILL");
-    });
-    const [output, talk] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
-      once(child, "close"),
-    ]);
-    const figures = figuresSchema.parse(JSON.parse(output.trimEnd().split("\n").at(-1) ?? "{}"));
+    const { figures, talk, exitCode } = await runScenario("push", figuresSchema);
     expect(figures).toMatchObject({
       lost: 0,
       killedAndKept: 0,
@@ -45,6 +30,6 @@ test(
     const { notified, dropped, killed, unwatchable } = figures;
     expect([notified, dropped, killed, unwatchable].filter((count) => count === 0)).toEqual([]);
     expect(talk).not.toContain("missed:");
-    expect(child.exitCode).toBe(0);
+    expect(exitCode).toBe(0);
   },
 );
