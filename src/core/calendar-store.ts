@@ -85,6 +85,8 @@ export interface ClaimQuery {
   readonly queuedForMs: number;
   /** Only these classes; all of them unless given. */
   readonly classes?: readonly RequestClass[];
+  /** Calendars a tenant is given at each of its turns; 1 for who is not named. */
+  readonly weights?: ReadonlyMap<TenantId, number>;
 }
 
 /** A wish that a calendar be refreshed. */
