@@ -98,7 +98,7 @@ async function runParts(): Promise<readonly NumberRow[]> {
   const found = options.isShort
     ? [...(await inTurn([...timed, ...counted], 2)), ...(await inTurn(storm, 1))]
     : [
-        ...(await inTurn([() => inTurn(counted, 1), () => inTurn(storm, 1)], 2)),
+        ...(await inTurn([() => inTurn(counted, 2), () => inTurn(storm, 1)], 2)),
         ...(await inTurn(timed, 1)),
       ];
   return found.toSorted(byNumber);

@@ -3,7 +3,7 @@
  * guarded client, token refreshes included, and tells what it sent and what was refused.
  */
 import { createHash } from "node:crypto";
-import { mostInAnyWindow } from "../../test/support/quota-fleet/count-arrivals.ts";
+import { mostInAnyWindow, partOfLimitUsed } from "../../test/support/quota-fleet/count-arrivals.ts";
 import { obtainFleetRedis } from "../../test/support/quota-fleet/run-fleet.ts";
 import type { BenchOptions, NumberRow } from "../number-row.ts";
 import type { WorkAccount } from "../stacks/orders.ts";
@@ -33,7 +33,6 @@ export async function runForeign(
     quotaUser: createHash("sha256").update(refreshToken).digest("hex").slice(0, 32),
     calendarId: "primary",
   }));
-  const startedAt = Date.now();
   const runMs = windowMs * 2 + 8_000;
   const reports = await runStack({
     program: await obtainFleetRedis(),
@@ -65,8 +64,7 @@ export async function runForeign(
   const tokenRequests = reports.reduce((sum, report) => sum + report.tokenRequests, 0);
   const failed = reports.flatMap(({ calls }) => calls).filter(({ isSuccess }) => !isSuccess).length;
   const most = mostInAnyWindow(times, windowMs);
-  const fromMs = startedAt + runMs - windowMs;
-  const used = times.filter((at) => at >= fromMs && at < fromMs + windowMs).length / limit;
+  const used = partOfLimitUsed(times, { windowMs, limit });
   const seconds = windowMs / 1_000;
   for (const reason of new Set(reports.flatMap(({ reasons }) => reasons))) options.say(reason);
   return [

@@ -13,6 +13,8 @@ import { pause } from "./guard-world.ts";
 
 const DAY_LIMIT = 300;
 const WINDOW_MS = 2_000;
+/** What a loss hides is charged to the day at this rate: it must be small beside a day, as it is at Google's. */
+const PER_WINDOW = 60;
 
 /** Number 15: all classes ask for as much as they can get of a small day, while Redis is emptied again and again. */
 export async function measureDay(options: BenchOptions): Promise<readonly NumberRow[]> {
@@ -33,7 +35,7 @@ export async function measureDay(options: BenchOptions): Promise<readonly Number
       figures: { sent: kept.sent, flushes, forecast: kept.forecast, ...byClass },
       isMet:
         kept.sent <= DAY_LIMIT &&
-        kept.sent > 0 &&
+        kept.sent >= (options.isShort ? 1 : DAY_LIMIT / 2) &&
         kept.forecast > DAY_LIMIT &&
         byClass.interactive >= byClass.poll &&
         byClass.poll >= byClass.backfill,
@@ -88,8 +90,8 @@ async function spendDay(
       record,
       settings: {
         windowMs: WINDOW_MS,
-        projectPerMinute: 400,
-        userPerMinute: 400,
+        projectPerMinute: PER_WINDOW,
+        userPerMinute: PER_WINDOW,
         perDay: DAY_LIMIT,
       },
     },

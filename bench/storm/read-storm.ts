@@ -72,13 +72,14 @@ export function readStorm(
   };
 }
 
-/** A backlog that bursts through is no recovery: goodput must hold for so long, and never sink for so long. */
-const STEADY_SECONDS = 30;
+/** A backlog that bursts through is no recovery: goodput must hold to the run's end, and never sink for so long. */
 const SINKING_SECONDS = 10;
+/** From less than this left of the run nothing can be told. */
+const STEADY_SECONDS = 30;
 
 /**
- * Seconds from the trouble's end until goodput is 95 % of what is offered for the half minute that follows, and in
- * no ten seconds of it below half; undefined: not in the run.
+ * Seconds from the trouble's end until goodput is 95 % of what is offered over the next half minute and over all that
+ * follows, and in no ten seconds of it below half; undefined: not in the run.
  */
 export function secondsToRecover(
   seconds: readonly StormSecond[],
@@ -87,13 +88,15 @@ export function secondsToRecover(
   const okWithin = (from: number, length: number): number =>
     seconds.slice(from, from + length).reduce((sum, { ok }) => sum + ok, 0);
   for (let at = endsAt; at + STEADY_SECONDS <= seconds.length; at += 1) {
-    const spans = Array.from({ length: STEADY_SECONDS - SINKING_SECONDS + 1 }, (_, index) =>
+    const rest = seconds.length - at;
+    const spans = Array.from({ length: rest - SINKING_SECONDS + 1 }, (_, index) =>
       okWithin(at + index, SINKING_SECONDS),
     );
     const isSteady = spans.every((ok) => ok >= 0.5 * offeredPerSecond * SINKING_SECONDS);
-    if (isSteady && okWithin(at, STEADY_SECONDS) >= 0.95 * offeredPerSecond * STEADY_SECONDS) {
-      return at - endsAt;
-    }
+    const isBack = [STEADY_SECONDS, rest].every(
+      (length) => okWithin(at, length) >= 0.95 * offeredPerSecond * length,
+    );
+    if (isSteady && isBack) return at - endsAt;
   }
   return undefined;
 }

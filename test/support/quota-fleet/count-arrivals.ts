@@ -9,3 +9,19 @@ export function mostInAnyWindow(times: readonly number[], windowMs: number): num
   });
   return most;
 }
+
+/**
+ * The part of a limit that saturating work used: a window over the mean time from an arrival to the one `limit` later.
+ * Whole rounds are measured, so it does not matter at which part of a burst the run began or ended. 0: no whole round.
+ */
+export function partOfLimitUsed(
+  times: readonly number[],
+  { windowMs, limit }: { readonly windowMs: number; readonly limit: number },
+): number {
+  const sorted = times.toSorted((a, b) => a - b);
+  const rounds = sorted
+    .slice(limit)
+    .map((time, index) => time - (sorted[index] ?? Number.NEGATIVE_INFINITY));
+  if (rounds.length === 0) return 0;
+  return windowMs / (rounds.reduce((sum, round) => sum + round, 0) / rounds.length);
+}
