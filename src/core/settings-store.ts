@@ -18,3 +18,6 @@ export interface SettingsStore {
   /** Writes only what is absent: how the environment seeds an empty database. Returns the names written. */
   seed(values: Readonly<Record<string, unknown>>, now: EpochMs): Promise<readonly string[]>;
 }
+
+/** The prefix of a project's pauses, which the ledger puts into force; the target follows. */
+export const pauseSettingsPrefix = (projectId: string): string => `pause.${projectId}.`;

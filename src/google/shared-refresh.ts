@@ -48,7 +48,10 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
   async function orUnreachable<T>(asked: Promise<T>): Promise<T | typeof UNREACHABLE> {
     const over = new AbortController();
     const leftOut = (): typeof UNREACHABLE => UNREACHABLE;
-    const late = clock.sleep(EXCHANGE_PATIENCE_MS, over.signal).then(leftOut, leftOut);
+    const late = clock
+      .sleep(EXCHANGE_PATIENCE_MS, over.signal)
+      .then(readWhatCame)
+      .then(leftOut, leftOut);
     try {
       // An exchange that fails is left out, like one that is too late.
       return await Promise.race([asked.catch(leftOut), late]);
@@ -97,6 +100,13 @@ export function createSharedRefresh(deps: SharedRefreshDeps): SharedRefresh {
       await clock.sleep(LOOK_AGAIN_MS * (1 + random()), ask.signal);
     }
   };
+}
+
+/** Where this process stood still itself, the answer is there already, unread. */
+function readWhatCame(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 const UNREACHABLE: unique symbol = Symbol("The exchange cannot be asked");

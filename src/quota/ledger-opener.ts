@@ -10,7 +10,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { epochMs, type Clock } from "../core/clock.ts";
 import type { EpochRecord, LedgerRecord } from "../core/ledger-record.ts";
-import type { SettingsStore } from "../core/settings-store.ts";
+import { pauseSettingsPrefix, type SettingsStore } from "../core/settings-store.ts";
 import { DAY_TIME_ZONE, dayTurns } from "./day-turns.ts";
 import { dayToOpenWith, type DayRead } from "./day-after-loss.ts";
 import { createDoze, type Doze } from "./doze.ts";
@@ -20,7 +20,6 @@ import {
   encodeLedgerSettings,
   ledgerSpanMs,
   parseLedgerSettings,
-  pauseSettingsPrefix,
   quotaSettingsPrefix,
   type LedgerSettings,
 } from "./ledger-settings.ts";

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { pauseSettingsPrefix } from "../core/settings-store.ts";
 import { OPERATIONS, REQUEST_CLASSES, type RequestClass } from "../core/request.ts";
 
 const share = z.number().min(0).max(1);
@@ -96,8 +97,6 @@ const DEFAULT_CONSUMERS: LedgerSettings["consumers"] = {
 
 /** The prefix of a project's rows in settings: limits, weights, shares. */
 export const quotaSettingsPrefix = (projectId: string): string => `quota.${projectId}.`;
-/** The prefix of a project's pauses; the target follows. */
-export const pauseSettingsPrefix = (projectId: string): string => `pause.${projectId}.`;
 
 /** The schema of one row by the part of its name after the prefix; undefined: there is no such setting. */
 export function ledgerSettingSchema(name: string): z.ZodType | undefined {

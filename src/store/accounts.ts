@@ -8,6 +8,7 @@ import type {
 } from "../core/account-store.ts";
 import { epochMs, type Clock } from "../core/clock.ts";
 import { accountId, accountName, projectId, quotaUser, tenantId } from "../core/ids.ts";
+import { movePauseOfLedger, notePauseForLedger } from "./account-pause.ts";
 import { momentOf } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { createDiscoveryStore } from "./discovery.ts";
@@ -28,8 +29,8 @@ import type { Vault } from "./vault.ts";
 /*
  * An account's state is told from two things kept apart: its connection (connected ⇄ needs-reconnect,
  * either → removed), which Google and reconnecting decide, and an operator's pause, which only an
- * operator lifts (I12). Its calendars carry a copy, so that a claim needs no join; every change here
- * writes both in one transaction.
+ * operator lifts (I12). Its calendars carry a copy, so that a claim needs no join, and a pause is a setting
+ * of the ledger's, too; every change here writes all of them in one transaction.
  */
 
 interface AccountDeps {
@@ -88,6 +89,7 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
           .executeTakeFirst();
         if (row === undefined) return "unknown-account";
         await copyToCalendars(trx, row);
+        await notePauseForLedger(trx, row, by.now);
         await appendEntry(trx, {
           at: by.now,
           actor: by.actor,
@@ -231,6 +233,7 @@ async function connect(
     .executeTakeFirstOrThrow();
   // Two first connects at once: the row has the id of the one that came first, the seal another's.
   if (stored.id !== id) await storeGrant(trx, stored.id, sealGrant(grant, stored.id, vault));
+  if (known !== undefined) await movePauseOfLedger(trx, { from: known, to: stored }, now);
   const row = await shareQuotaUser(trx, stored);
   await copyToCalendars(trx, row);
   await trx

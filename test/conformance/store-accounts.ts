@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { accountId, accountName, projectId, quotaUser, tenantId } from "../../src/core/ids.ts";
+import {
+  accountId,
+  accountName,
+  budgetAccount,
+  projectId,
+  quotaUser,
+  tenantId,
+} from "../../src/core/ids.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { createVault, VaultKeyError } from "../../src/store/vault.ts";
 import type { FreshDatabase } from "./store-conformance.ts";
@@ -93,6 +100,28 @@ export function accountConformance(freshDatabase: FreshDatabase): void {
         { actor: "olga", action: "account.resumed", subject: account.id },
         { actor: "olga", action: "account.paused", subject: account.id, reason: "legal hold" },
       ]);
+    });
+
+    test("I12: an operator's pause is a setting of its project's ledger, as long as it lasts", async () => {
+      const store = await openTestStore(await freshDatabase());
+      const odd = { ...connection, tenantId: tenantId("a/c%me"), now: store.now() };
+      const { id } = await store.accounts.connect(odd);
+      const by = { actor: "olga", now: store.now() };
+      const pauses = async (): Promise<readonly unknown[]> =>
+        (await store.settings.list("pause.")).map(({ name, value }) => [name, value]);
+
+      await store.accounts.setOperatorPause(id, { reason: "legal hold" }, by);
+      // As the ledger names an account, whoever sends for it.
+      const target = `account:${budgetAccount(odd.tenantId, odd.name)}`;
+      expect(await pauses()).toEqual([[`pause.default.${target}`, { reason: "legal hold" }]]);
+      await store.accounts.setOperatorPause(id, { reason: "audit" }, by);
+      expect(await pauses()).toEqual([[`pause.default.${target}`, { reason: "audit" }]]);
+
+      await store.accounts.connect(odd);
+      await store.accounts.connect({ ...odd, projectId: projectId("other") });
+      expect(await pauses()).toEqual([[`pause.other.${target}`, { reason: "audit" }]]);
+      await store.accounts.setOperatorPause(id, undefined, by);
+      expect(await pauses()).toEqual([]);
     });
 
     test("replaces a refresh token, and says which key a token needs that it cannot open", async () => {

@@ -9,7 +9,7 @@ import { freshPostgresDatabase } from "../conformance/fresh-postgres.ts";
 import { bytesUnder, canary, createCanarySearch } from "../support/canary-search.ts";
 import { runOnPostgres } from "../support/postgres-cluster.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 const unique = (): string => randomBytes(12).toString("hex");
 

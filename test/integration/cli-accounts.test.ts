@@ -11,7 +11,7 @@ import { openAppStore } from "../../src/operator-app.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import { parseOutput, runBallast } from "../support/ballast-process.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 const ADA = "user1@example.com";
 const ROBOT = "robot@project.iam.example";

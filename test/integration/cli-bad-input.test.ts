@@ -12,7 +12,7 @@ import { openAppStore } from "../../src/operator-app.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import { runBallast } from "../support/ballast-process.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 /* Every test runs the real entry in a process of its own. */
 const UNKNOWN = "cal_0123456789abcdef";
 let home = "";

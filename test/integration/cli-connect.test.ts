@@ -10,7 +10,7 @@ import { openAppStore } from "../../src/operator-app.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import { parseOutput, runBallast, startBallast } from "../support/ballast-process.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 const connected = z.object({
   schemaVersion: z.literal(1),

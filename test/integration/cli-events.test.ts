@@ -9,7 +9,7 @@ import { accountName, projectId, tenantId, type CalendarId } from "../../src/cor
 import { openAppStore } from "../../src/operator-app.ts";
 import { runBallast } from "../support/ballast-process.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 type Store = Awaited<ReturnType<typeof openAppStore>>;
 

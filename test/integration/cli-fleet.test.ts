@@ -14,7 +14,7 @@ import {
   type BallastProcess,
 } from "../support/ballast-process.ts";
 
-vi.setConfig({ testTimeout: 180_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 const TOKEN = "the-booking-service";
 const simulated = z.object({

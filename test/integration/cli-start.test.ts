@@ -12,7 +12,7 @@ import {
   type BallastProcess,
 } from "../support/ballast-process.ts";
 
-vi.setConfig({ testTimeout: 180_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 const startedSchema = z.object({ pid: z.number(), httpUrl: z.url(), redis: z.string() });
 const statusSchema = z.object({
@@ -161,7 +161,7 @@ test("a second Ctrl-C ends at once, and the private Redis with it", async () => 
   running.delete(one);
   // Stopping may have been done before the second one came.
   expect([0, 130]).toContain(code);
-  await waitFor(async () => !(await isAlive(redisPid)), 20_000);
+  await waitFor(async () => !(await isAlive(redisPid)), 60_000);
 });
 
 async function waitFor(isSo: () => boolean | Promise<boolean>, withinMs: number): Promise<void> {

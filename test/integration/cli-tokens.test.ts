@@ -7,7 +7,7 @@ import { openAppStore } from "../../src/operator-app.ts";
 import { runBallast } from "../support/ballast-process.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 async function openHome(): Promise<{
   readonly env: Record<string, string>;
@@ -114,7 +114,7 @@ test("refresh --wait ends when the account is paused meanwhile, with state and r
       const [seen] = await store.calendars.list({ limit: 1 });
       expect(seen?.requested).toBe(1);
     },
-    { timeout: 20_000 },
+    { timeout: 90_000 },
   );
   await store.accounts.setOperatorPause(
     account.id,

@@ -40,7 +40,7 @@ async function readManifest(folder: string): Promise<z.output<typeof manifest>> 
 
 test(
   "packed, installed in folders of their own, an ESM and a CJS program stay inside the budget",
-  { timeout: 180_000 },
+  { timeout: 300_000 },
   async ({ redisConnection }) => {
     const directory = await temporaryDirectory();
     await run("npm", ["run", "build:client"], { cwd: ROOT });

@@ -26,7 +26,7 @@ async function ownRedis(): Promise<string> {
 
 test.for(Object.entries(DATABASES))(
   "I4, I6, I9: ten workers killed at random moments and a Redis that forgets cost nothing on %s",
-  { timeout: 180_000 },
+  { timeout: 300_000 },
   async ([, open]) => {
     const figures = await killWorkers({
       databaseUrl: await open(),
@@ -35,7 +35,8 @@ test.for(Object.entries(DATABASES))(
       seed: Date.now() % 1_000_000,
       say,
     });
-    expect(figures).toMatchObject({ kills: 10, differences: 0, lost: 0 });
+    expect(figures).toMatchObject({ differences: 0, lost: 0 });
+    expect(figures.kills).toBeGreaterThanOrEqual(10);
     expect(figures.inTransaction + figures.inListing).toBeGreaterThan(0);
   },
 );

@@ -193,7 +193,7 @@ describe("a tenant's token", () => {
         const [row] = await world.store.tokens.list({ limit: 1 });
         expect(row?.lastUsedAt).toBeDefined();
       },
-      { timeout: 5_000 },
+      { timeout: 60_000 },
     );
   });
 });

@@ -4,6 +4,7 @@ import { BudgetSpent, Paused } from "../../packages/client/src/index.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { accountName, consumer, quotaUser, tenantId } from "../../src/core/ids.ts";
 import type { CallOptions } from "../../src/core/request.ts";
+import type { SettingsStore } from "../../src/core/settings-store.ts";
 import { createAccessTokens } from "../../src/google/google-auth.ts";
 import { createGoogleCall } from "../../src/google/google-call.ts";
 import { createCalendarClient } from "../../src/google/google-client.ts";
@@ -24,6 +25,9 @@ const caught = (promise: Promise<unknown>): Promise<unknown> =>
 interface WorkerPath {
   read(): Promise<unknown>;
   write(): Promise<unknown>;
+  /** An operator's pause of the account, as it is written in the database. */
+  pause(reason: string | undefined): Promise<void>;
+  readonly settings: Pick<SettingsStore, "list">;
   close(): Promise<void>;
 }
 
@@ -59,6 +63,11 @@ async function openWorkerPath(world: ClientWorld): Promise<WorkerPath> {
   };
   const calendarId = world.calendarId;
   return {
+    settings: store.settings,
+    pause: async (reason) => {
+      const pause = reason === undefined ? undefined : { reason };
+      await store.accounts.setOperatorPause(id, pause, { actor: "olga", now: store.now() });
+    },
     close: async () => {
       await guard.close();
       await broker.close();
@@ -107,18 +116,18 @@ test("I12: a pause of an account holds it for workers and guarded clients alike"
 
   const { settings, opener } = world.parts;
   const { list: rows } = settings;
-  const pause = { name: "pause.test.account:acme/ada", value: { reason: "their audit" } };
   Object.assign(settings, {
-    list: async (prefix: string) =>
-      prefix.startsWith("pause.")
-        ? [{ ...pause, updatedAt: systemClock.now() }]
-        : await rows(prefix),
+    list: async (prefix: string) => [
+      ...(await rows(prefix)),
+      ...(await worker.settings.list(prefix)),
+    ],
   });
+  await worker.pause("their audit");
   await opener.applySettings();
   expect(await caught(worker.read())).toBeInstanceOf(Paused);
   expect(await caught(list())).toBeInstanceOf(Paused);
 
-  Object.assign(settings, { list: rows });
+  await worker.pause(undefined);
   await opener.applySettings();
   expect(await caught(worker.read())).toBeUndefined();
   expect(await caught(list())).toBeUndefined();

@@ -4,7 +4,7 @@ import { accountName, projectId, quotaUser, tenantId } from "../../src/core/ids.
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import { openScenarioHome } from "../support/scenario-home.ts";
 
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 const PER_WINDOW = 12;
 const WINDOW_SECONDS = 2;

@@ -126,7 +126,7 @@ test("Ctrl-C on the terminal reaches the parent and not its Redis", async () => 
 test("a parent that exits takes its Redis with it", async () => {
   const { parent, redisPid } = await startParent(await temporaryDirectory());
   parent.kill("SIGTERM");
-  await expect.poll(() => identifyProcess(redisPid), { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(() => identifyProcess(redisPid), { timeout: 60_000 }).toBeUndefined();
 });
 
 test("a Redis left behind by a killed parent is ended, at the latest by the next start", async () => {
@@ -152,7 +152,7 @@ test("a server that dies unasked is started again with its data; one that is kil
   const before = server.pid();
 
   process.kill(before, "SIGKILL");
-  await expect.poll(() => events, { timeout: 10_000 }).toHaveLength(1);
+  await expect.poll(() => events, { timeout: 60_000 }).toHaveLength(1);
 
   expect(events).toEqual([{ kind: "restarted", pid: server.pid(), ending: "signal SIGKILL" }]);
   expect(server.pid()).not.toBe(before);

@@ -15,4 +15,4 @@ test("the bench of busy times, short: every answer is known, and a known generat
   expect(figures).toMatchObject({ bench: "busy", databaseReads: 1, isMet: true });
   expect(figures["busyTimes"]).toBeGreaterThan(1_000);
   expect(figures["liveP50Ms"]).toBeGreaterThan(45);
-}, 60_000);
+}, 180_000);

@@ -76,9 +76,9 @@ test("a channel hears sync first, then of every change, with Google's headers an
   expect(channel).toMatchObject({ kind: "api#channel", id: "channel-1", token: "secret-token" });
   // A week, unless asked otherwise.
   expect(Number(channel["expiration"]) - Date.now()).toBeGreaterThan(6.99 * 86_400_000);
-  await vi.waitFor(() => expect(states()).toEqual(["sync"]));
+  await vi.waitFor(() => expect(states()).toEqual(["sync"]), 60_000);
   change();
-  await vi.waitFor(() => expect(states()).toEqual(["sync", "exists"]));
+  await vi.waitFor(() => expect(states()).toEqual(["sync", "exists"]), 60_000);
   const [first, second] = received;
   expect(first?.headers).toMatchObject({
     "x-goog-channel-id": "channel-1",
@@ -96,10 +96,10 @@ test("a channel hears sync first, then of every change, with Google's headers an
 test("delivery is tried again on 500, 502, 503 and 504, and given up on anything else", async () => {
   answers = [500, 502, 503, 504];
   await watch();
-  await vi.waitFor(() => expect(received).toHaveLength(5));
+  await vi.waitFor(() => expect(received).toHaveLength(5), 60_000);
   answers = [404];
   change();
-  await vi.waitFor(() => expect(simulator.counters().push.failed).toBe(1));
+  await vi.waitFor(() => expect(simulator.counters().push.failed).toBe(1), 60_000);
   expect(received).toHaveLength(6);
   expect(simulator.counters().push).toMatchObject({ delivered: 1, retried: 4 });
 });
@@ -112,20 +112,20 @@ function rule(answer: object): Promise<unknown> {
 
 test("notifications are dropped, delayed and doubled on demand", async () => {
   await watch();
-  await vi.waitFor(() => expect(received).toHaveLength(1));
+  await vi.waitFor(() => expect(received).toHaveLength(1), 60_000);
   await rule({ kind: "drop" });
   change();
-  await vi.waitFor(() => expect(simulator.counters().push.dropped).toBe(1));
+  await vi.waitFor(() => expect(simulator.counters().push.dropped).toBe(1), 60_000);
   await rule({ kind: "duplicate" });
   change();
-  await vi.waitFor(() => expect(received).toHaveLength(3));
+  await vi.waitFor(() => expect(received).toHaveLength(3), 60_000);
   expect(received[1]?.headers["x-goog-message-number"]).toBe(
     received[2]?.headers["x-goog-message-number"],
   );
   await rule({ kind: "latency", latency: { distribution: "fixed", ms: 80 } });
   const startedMs = performance.now();
   change();
-  await vi.waitFor(() => expect(received).toHaveLength(4));
+  await vi.waitFor(() => expect(received).toHaveLength(4), 60_000);
   expect(performance.now() - startedMs).toBeGreaterThan(75);
 });
 
@@ -135,7 +135,7 @@ function stop(resourceId: string | undefined): Promise<SimulatorAnswer> {
 
 test("a stopped channel is silent, and only its owner with its resource id can stop it", async () => {
   const { resourceId } = (await watch()).body as unknown as Record<string, string>;
-  await vi.waitFor(() => expect(received).toHaveLength(1));
+  await vi.waitFor(() => expect(received).toHaveLength(1), 60_000);
   expect((await stop("wrong")).status).toBe(404);
   expect((await stop(resourceId)).status).toBe(204);
   change();
@@ -146,11 +146,11 @@ test("a stopped channel is silent, and only its owner with its resource id can s
 
 test("a channel falls silent when it expires", async () => {
   await watch({ params: { ttl: "1" } });
-  await vi.waitFor(() => expect(received).toHaveLength(1));
+  await vi.waitFor(() => expect(received).toHaveLength(1), 60_000);
   await vi.waitFor(() => {
     change();
     expect(simulator.channels.all.size).toBe(0);
-  }, 3000);
+  }, 60_000);
   const heard = received.length;
   change();
   await simulator.close();
@@ -165,9 +165,9 @@ test("the channels of a deleted calendar hear that it does not exist", async () 
   const calendar = simulator.accounts()[0]?.list.items[1]?.calendarId ?? "";
   const path = `calendars/${encodeURIComponent(calendar)}/events/watch`;
   await client.post(path, { id: "channel-2", type: "web_hook", address });
-  await vi.waitFor(() => expect(states()).toEqual(["sync"]));
+  await vi.waitFor(() => expect(states()).toEqual(["sync"]), 60_000);
   await control(simulator, "POST calendars", { id: calendar, isDeleted: true });
-  await vi.waitFor(() => expect(states()).toEqual(["sync", "not_exists"]));
+  await vi.waitFor(() => expect(states()).toEqual(["sync", "not_exists"]), 60_000);
 });
 
 test("what cannot be watched is refused as Google does", async () => {

@@ -94,4 +94,4 @@ test("Postgres killed is a refusal and no crash, and its return is noticed", asy
   } finally {
     await cluster.stop();
   }
-}, 60_000);
+}, 180_000);

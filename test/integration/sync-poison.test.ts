@@ -106,7 +106,7 @@ describe("I8: a listing that does not end", () => {
 
   test.for(Object.entries(endless))(
     "%s is cut off, set aside with its reason, and looked at once a day",
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async ([, { answer, requests, days }]) => {
       const poisoned = await openPoisoned();
       const { world, id, poison, asked } = poisoned;

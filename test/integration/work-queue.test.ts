@@ -121,7 +121,7 @@ async function createBench(
 }
 
 const said = (bench: Bench, count: number): Promise<void> =>
-  vi.waitFor(() => expect(bench.finished.length).toBeGreaterThanOrEqual(count), 10_000);
+  vi.waitFor(() => expect(bench.finished.length).toBeGreaterThanOrEqual(count), 60_000);
 
 test("I8: a payload that does not parse is set aside with its reason and stops nobody", async ({
   openBench,
@@ -183,7 +183,7 @@ test("of one claim only one job waits; the next claim is not swallowed by a job 
   for (let n = 0; n < 5; n += 1) await bench.queue.add(sayWord, payload, { claimedAt });
   expect(await bench.queue.waiting("background")).toBe(1);
   bench.start();
-  await vi.waitFor(async () => expect(await bench.queue.waiting("background")).toBe(0), 10_000);
+  await vi.waitFor(async () => expect(await bench.queue.waiting("background")).toBe(0), 60_000);
   await bench.queue.add(sayWord, payload, { claimedAt: epochMs(2_000) });
   expect(await bench.queue.waiting("background")).toBe(1);
   hold.resolve(undefined);
@@ -197,7 +197,7 @@ test("draining lets a running job end, and aborts it when the time is up", async
   await bench.add({ word: "hold", class: "poll" });
   await bench.add({ word: "next", class: "poll" });
   bench.start();
-  await vi.waitFor(async () => expect(await bench.queue.waiting("background")).toBe(1), 10_000);
+  await vi.waitFor(async () => expect(await bench.queue.waiting("background")).toBe(1), 60_000);
   const deadline = new AbortController();
   const drained = bench.drain(deadline.signal);
   deadline.abort(new Error("time is up"));

@@ -83,9 +83,9 @@ export function startBallast(
     pid: requirePid(child),
     stdout: () => said.stdout,
     stderr: () => said.stderr,
-    says: (pattern, withinMs = 60_000) =>
+    says: (pattern, withinMs = 120_000) =>
       find(() => pattern.exec(said.stderr) ?? undefined, String(pattern), withinMs),
-    document: (withinMs = 60_000) =>
+    document: (withinMs = 120_000) =>
       find(() => firstDocument(said.stdout), "a JSON document", withinMs),
     signal: (signal) => {
       child.kill(signal);

@@ -18,7 +18,7 @@ interface Fixtures {
   readonly postgresUrl: string;
 }
 
-const LEAK_GRACE_MS = 2_000;
+const LEAK_GRACE_MS = 30_000;
 
 /** `test` with a real Redis and a real Postgres; each starts empty, and nothing may be left open. */
 export const test = base.extend<Fixtures>({

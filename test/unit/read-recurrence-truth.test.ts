@@ -11,7 +11,7 @@ import {
   type TruthCase,
 } from "../support/recurrence-truth.ts";
 
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 const SHARED = join(import.meta.dirname, "../../../shared/data/public-calendars.json");
 

@@ -1,7 +1,9 @@
+import { DatabaseSync } from "node:sqlite";
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { epochMs, systemClock } from "../../../src/core/clock.ts";
 import type { AccountConnection } from "../../../src/core/account-store.ts";
 import { accountName, projectId, tenantId, type AccountId } from "../../../src/core/ids.ts";
+import { makeApiToken } from "../../../src/core/token-store.ts";
 import { createSimulator, type Simulator } from "../../../src/simulator/simulator.ts";
 import { canary, type Canary } from "../../support/canary-search.ts";
 import { openScenarioHome, type ScenarioHome } from "../../support/scenario-home.ts";
@@ -20,7 +22,9 @@ export interface AccountsWorld {
   readonly home: ScenarioHome;
   readonly people: readonly Person[];
   readonly canaries: readonly Canary[];
-  readonly secrets: Readonly<Record<"clientSecret" | "apiToken" | "privateKey", string>>;
+  readonly secrets: Readonly<
+    Record<"clientSecret" | "apiToken" | "tenantToken" | "strayToken" | "privateKey", string>
+  >;
   /** Log lines that hold this text. */
   readonly logged: (text: string) => number;
   /** From now on Google's clock and ours agree. */
@@ -35,12 +39,16 @@ export interface AccountsWorld {
   readonly askedSince: (sequence: number) => ReadonlyMap<string, number>;
   /** Make all that these accounts have due now. */
   readonly nudge: (people: readonly Person[]) => Promise<void>;
+  /** Nobody holds a lease for it: no job is at work that could ask Google. */
+  readonly isIdle: (id: AccountId) => boolean;
   /** Each of them has to ask for a new access token. */
   readonly expireTokens: (people: readonly Person[]) => void;
   readonly revoke: (people: readonly Person[], isRevoked: boolean) => void;
   close(): Promise<void>;
 }
 
+/** Whose token is planted. */
+export const TOKENS_TENANT = tenantId("tenant-0");
 const ROBOT = "robot@project.iam.example";
 const SCOPE = "https://www.googleapis.com/auth/calendar.readonly";
 /** Google tolerates five minutes. */
@@ -64,6 +72,8 @@ export async function openAccountsWorld(options: {
   const secrets = {
     clientSecret: `GOCSPX-canary${randomBytes(9).toString("hex")}`,
     apiToken: `canary-token-${randomBytes(12).toString("hex")}`,
+    // Another Ballast's, sent to this one.
+    strayToken: makeApiToken(systemClock.now()).token,
     privateKey: pair.privateKey,
   };
   const encryptionKey = randomBytes(32);
@@ -106,12 +116,14 @@ export async function openAccountsWorld(options: {
     },
   );
   const people = await connectAll({ home, simulator, ...secrets, ...options });
+  const tenantToken = await makeTenantToken(home);
+  const leases = watchLeases(home);
   return {
     ...watch(simulator),
     simulator,
     home,
     people,
-    secrets,
+    secrets: { ...secrets, tenantToken },
     canaries: [
       canary("refresh token", "1//sim-"),
       canary("access token", "ya29.sim"),
@@ -119,6 +131,8 @@ export async function openAccountsWorld(options: {
       canary("access token's inside", Buffer.from("user").toString("base64").slice(0, 5)),
       canary("client secret", secrets.clientSecret),
       canary("API token", secrets.apiToken),
+      canary("tenant's API token", tenantToken.split(".")[1] ?? tenantToken),
+      canary("stray API token", secrets.strayToken.split(".")[1] ?? secrets.strayToken),
       canary("service account's key", pair.privateKey.split("\n")[3] ?? ""),
       canary("service account's key, escaped", "PRIVATE KEY"),
       canary("encryption key", encryptionKey.toString("base64")),
@@ -135,7 +149,9 @@ export async function openAccountsWorld(options: {
       return (await home.store.accounts.connect(connection)).id;
     },
     nudge: (some) => nudge(home, some),
+    isIdle: leases.isIdle,
     async close() {
+      leases.close();
       await home.close();
       await simulator.close();
     },
@@ -208,6 +224,18 @@ async function connectAll(
   return people;
 }
 
+/** As `ballast tokens create` makes one: what is kept of it is its hash. */
+async function makeTenantToken({ store }: ScenarioHome): Promise<string> {
+  const now = systemClock.now();
+  const { token, ...stored } = makeApiToken(now);
+  const made = await store.tokens.create(
+    { ...stored, name: "booking", tenantId: TOKENS_TENANT, scopes: ["read", "refresh"] },
+    { actor: "scenario", now },
+  );
+  if (made !== "created") throw new Error(`The tenant's token: ${made}`);
+  return token;
+}
+
 function watch(
   simulator: Simulator,
 ): Pick<AccountsWorld, "now" | "readSince" | "askedSince" | "expireTokens" | "revoke"> {
@@ -238,6 +266,22 @@ function watch(
         if (account) account.isRevoked = isRevoked;
       }
     },
+  };
+}
+
+function watchLeases({ config }: ScenarioHome): {
+  readonly isIdle: AccountsWorld["isIdle"];
+  close(): void;
+} {
+  if (config.database.kind !== "sqlite") throw new Error("This scenario looks into SQLite");
+  const db = new DatabaseSync(config.database.path, { readOnly: true, timeout: 0 });
+  const held = db.prepare(
+    `select 1 from calendars where account_id = ? and lease_until is not null
+     union all select 1 from accounts where id = ? and discovery_lease_until is not null`,
+  );
+  return {
+    isIdle: (id) => held.get(id, id) === undefined,
+    close: () => db.close(),
   };
 }
 

@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { text } from "node:stream/consumers";
 import { Redis } from "ioredis";
 import { bytesUnder, dumpRedis, type CanarySearch } from "../../support/canary-search.ts";
-import type { AccountsWorld } from "./accounts-world.ts";
+import { TOKENS_TENANT, type AccountsWorld } from "./accounts-world.ts";
 
 const CRASH = new URL("crash-process.ts", import.meta.url).pathname;
 
@@ -65,16 +65,27 @@ async function searchHttp({ home, secrets }: AccountsWorld, search: CanarySearch
     const response = await fetch(new URL(path, base), { headers: { authorization } });
     search.look(`HTTP ${path}`, await response.text(), known);
   }
-  const [calendar] = await home.store.calendars.list({ limit: 1 });
-  for (const body of [{ calendar: calendar?.id }, { calendar: secrets.apiToken }, {}]) {
-    const response = await fetch(new URL("/v1/refresh", base), {
-      method: "POST",
-      headers: { authorization, "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
-    const answered = await response.text();
-    // Whatever was sent wrongly may be named to the one who sent it; it must not be kept.
-    if (response.ok) search.look("HTTP /v1/refresh", answered, calendar?.id);
+  const [calendar] = await home.store.calendars.list({ tenantId: TOKENS_TENANT, limit: 1 });
+  if (calendar === undefined) throw new Error(`${TOKENS_TENANT} has no calendar`);
+  const askers = [
+    ["HTTP /v1/refresh", secrets.apiToken, 202, calendar.id],
+    ["HTTP /v1/refresh of a tenant", secrets.tenantToken, 202, calendar.id],
+    // Refused, and nothing of it is kept.
+    ["HTTP /v1/refresh of nobody", secrets.strayToken, 401, "not known"],
+  ] as const;
+  for (const [place, token, status, known] of askers) {
+    for (const body of [{ calendarId: calendar.id }, { calendarId: token }, {}]) {
+      const response = await fetch(new URL("/v1/refresh", base), {
+        method: "POST",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body: JSON.stringify(body),
+      });
+      const answered = await response.text();
+      // Whatever else was sent may be named to the one who sent it; it must not be kept.
+      if (response.status === status) search.look(place, answered, known);
+    }
+    if (!search.places().includes(place))
+      throw new Error(`${place} never answered ${String(status)}`);
   }
 }
 

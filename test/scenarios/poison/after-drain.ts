@@ -1,14 +1,21 @@
 import { startApp } from "../../../src/app.ts";
 import type { CalendarRow } from "../../../src/core/calendar-store.ts";
 import { epochMs, systemClock } from "../../../src/core/clock.ts";
-import { accountName, projectId, tenantId, type AccountId } from "../../../src/core/ids.ts";
+import {
+  accountName,
+  projectId,
+  tenantId,
+  type AccountId,
+  type CalendarId,
+} from "../../../src/core/ids.ts";
 import { createLogger } from "../../../src/observability/logger.ts";
 import type { Store } from "../../../src/store/open-store.ts";
-import type { PoisonWorld } from "./poison-world.ts";
+import { until, type PoisonWorld } from "./poison-world.ts";
 
 /** Restart the workers twice; how many watches there were, and how many restarts added. */
 export async function countWatchesAgain(
   world: PoisonWorld,
+  healthy: readonly CalendarId[],
 ): Promise<{ readonly before: number; readonly again: number }> {
   const { front, home } = world;
   const before = front.watches();
@@ -22,10 +29,20 @@ export async function countWatchesAgain(
       },
     );
     // Long enough for its claimer to have looked several times.
-    await systemClock.sleep(4_000, new AbortController().signal);
+    await refreshAll(world, healthy);
     await app.drain();
   }
   return { before, again: front.watches() - before };
+}
+
+async function refreshAll({ home }: PoisonWorld, ids: readonly CalendarId[]): Promise<void> {
+  const { calendars } = home.store;
+  const dueAt = systemClock.now();
+  for (const id of ids) await calendars.request(id, { class: "poll", dueAt });
+  await until("all that are well are refreshed", async () => {
+    const rows = await Promise.all(ids.map((id) => calendars.get(id)));
+    return rows.every((row) => row !== undefined && row.served >= row.requested);
+  });
 }
 
 const PAGE = 10;

@@ -124,11 +124,10 @@ const ANSWERS: Readonly<Record<Poison, (outgoing: ServerResponse, asked: Asked) 
       items: [{ summary: "nobody" }, eventOf("neighbour")],
       nextSyncToken: `sync-${String(count)}`,
     }),
-  huge: (outgoing) =>
-    json(outgoing, 200, {
-      items: [{ ...eventOf("huge"), description: "x".repeat(HUGE_BYTES) }],
-      nextSyncToken: "sync",
-    }),
+  huge: (outgoing) => {
+    outgoing.writeHead(200, { "content-type": "application/json" });
+    outgoing.end(HUGE);
+  },
   hung: () => {
     // Nothing is ever said.
   },
@@ -161,6 +160,12 @@ function eventOf(id: string): Record<string, unknown> {
     end: { dateTime: "2026-03-25T11:00:00Z" },
   };
 }
+
+/** Written once: this process is the one that is watched, too. */
+const HUGE = JSON.stringify({
+  items: [{ ...eventOf("huge"), description: "x".repeat(HUGE_BYTES) }],
+  nextSyncToken: "sync",
+});
 
 function json(outgoing: ServerResponse, status: number, body: unknown): void {
   outgoing.writeHead(status, { "content-type": "application/json" });

@@ -22,6 +22,8 @@ export interface PoisonWorld {
   row(id: CalendarId): Promise<CalendarRow>;
   /** Due now, whatever they wait for, unless they are set aside: poison that is tried as often as can be. */
   hasten(ids: readonly CalendarId[]): Promise<void>;
+  /** As if they had failed that often before. */
+  tire(ids: readonly CalendarId[], failures: number): Promise<void>;
   /** Let time pass for one row: everything it remembers was that much longer ago. */
   age(id: CalendarId, ms: number): Promise<void>;
   /** Jobs that nobody can run, in both queues. Returns how many. */
@@ -33,16 +35,19 @@ interface SeenRun extends FinishedRun {
   readonly endedMs: number;
 }
 
-export const POLL_SECONDS = 4;
 export const CONCURRENCY = 4;
-/** A page that hangs pins its worker for this long. */
-export const PAGE_DEADLINE_MS = 4_000;
-const TIMING: WorkTiming = {
+const TIMING: Omit<WorkTiming, "pageDeadlineMs"> = {
   leaseMs: 8_000,
-  pageDeadlineMs: PAGE_DEADLINE_MS,
   queuedForMs: 8_000,
   jobLockMs: 6_000,
 };
+
+/** How fast time goes by. */
+export interface Pace {
+  readonly pollSeconds: number;
+  /** A page that hangs pins its worker for this long. */
+  readonly pageDeadlineMs: number;
+}
 
 /** Tenants in the order of the simulator's accounts; `odd` has one calendar of each poison. */
 const TENANTS = ["calm", "busy", "odd", "cursed"] as const;
@@ -51,7 +56,9 @@ const TENANTS = ["calm", "busy", "odd", "cursed"] as const;
 export async function openPoisonWorld({
   seed,
   isCutOff,
-}: {
+  pollSeconds,
+  pageDeadlineMs,
+}: Pace & {
   readonly seed: number;
   readonly isCutOff: boolean;
 }): Promise<PoisonWorld> {
@@ -72,9 +79,11 @@ export async function openPoisonWorld({
       {
         google: { apiRootUrl: front.url, tokenUrl: `${front.url}token` },
         unlimited: true,
-        timing: isCutOff ? TIMING : { ...TIMING, pageDeadlineMs: 60_000, leaseMs: 70_000 },
+        timing: isCutOff
+          ? { ...TIMING, pageDeadlineMs }
+          : { ...TIMING, pageDeadlineMs: 60_000, leaseMs: 70_000 },
         env: {
-          BALLAST_POLL_SECONDS: String(POLL_SECONDS),
+          BALLAST_POLL_SECONDS: String(pollSeconds),
           BALLAST_WORKER_CONCURRENCY: String(CONCURRENCY),
           // Nobody listens there: notifications are another scenario's.
           BALLAST_PUBLIC_URL: "http://127.0.0.1:9",
@@ -116,7 +125,7 @@ function readers({ store }: ScenarioHome): Pick<PoisonWorld, "rowsOf" | "row"> {
 
 function openHand(
   home: ScenarioHome,
-): Pick<PoisonWorld, "hasten" | "age" | "addGarbageJobs" | "close"> {
+): Pick<PoisonWorld, "hasten" | "tire" | "age" | "addGarbageJobs" | "close"> {
   const { database } = home.config;
   if (typeof database === "string" || database.kind !== "sqlite") {
     throw new Error("This scenario moves rows by hand, in SQLite");
@@ -127,6 +136,7 @@ function openHand(
     `update calendars set due_at = ? where id = ? and due_at > ?
      and slowed_reason is null and lease_until is null and queued_until is null`,
   );
+  const tire = db.prepare("update calendars set consecutive_failures = ? where id = ?");
   const age = db.prepare(
     `update calendars set due_at = due_at - ?, last_token_death_at = last_token_death_at - ?,
        fresh_until = fresh_until - ?, current_as_of = current_as_of - ? where id = ?`,
@@ -135,6 +145,9 @@ function openHand(
     async hasten(ids) {
       const now = Date.now();
       for (const id of ids) await whenFree(() => hasten.run(now, id, now));
+    },
+    async tire(ids, failures) {
+      for (const id of ids) await whenFree(() => tire.run(failures, id));
     },
     age: (id, ms) => whenFree(() => age.run(ms, ms, ms, ms, id)),
     addGarbageJobs: () => addGarbageJobs(connection),

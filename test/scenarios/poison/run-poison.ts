@@ -6,9 +6,8 @@ import type { Poison } from "./poison-front.ts";
 import {
   CONCURRENCY,
   openPoisonWorld,
-  PAGE_DEADLINE_MS,
-  POLL_SECONDS,
   until,
+  type Pace,
   type PoisonWorld,
 } from "./poison-world.ts";
 import { countSkipped, countWatchesAgain } from "./after-drain.ts";
@@ -18,14 +17,45 @@ import { countSkipped, countWatchesAgain } from "./after-drain.ts";
  *
  * cases: what was planted and judged. setAside: calendars slowed with their reason, and jobs with an
  * entry in the operator log. othersDelayed: calendars that are well and were refreshed less often, while the
- * poison was there, than once a poll, a pinned worker and some slack (`ALLOWED_GAP_MS`); all of them were, if
+ * poison was there, than once a poll, a pinned worker and some slack (`allowedGapMs`); all of them were, if
  * one hung call, one job or one account could hold the others up. generationMax: of a calendar whose sync
- * token dies whenever it is used, over the virtual days; it is polled every `POLL_SECONDS`, and each poll by a
- * sync token would be a generation. The full form ends with a control in which calls that hang are not cut off.
+ * token dies whenever it is used, over the virtual days; it is polled every few seconds, and each poll by a
+ * sync token would be a generation. The full form ends with a control in which calls that hang are not cut off;
+ * in the short one, calendars that pin a worker at each of their failures have some behind them.
  */
+interface Size extends Pace {
+  readonly windowMs: number;
+  readonly days: number;
+  readonly slackMs: number;
+  readonly earlierFailures: number;
+}
+
+const SIZES: Readonly<Record<"full" | "short", Size>> = {
+  full: {
+    pollSeconds: 4,
+    pageDeadlineMs: 4_000,
+    windowMs: 120_000,
+    days: 7,
+    slackMs: 2_000,
+    earlierFailures: 0,
+  },
+  short: {
+    pollSeconds: 3,
+    pageDeadlineMs: 3_000,
+    windowMs: 26_000,
+    days: 2,
+    slackMs: 3_000,
+    earlierFailures: 4,
+  },
+};
+
 const HOUR_MS = 3_600_000;
 const KEYLESS_ACCOUNTS = 100;
-const ALLOWED_GAP_MS = POLL_SECONDS * 1_250 + 2 * PAGE_DEADLINE_MS + 2_000;
+
+function allowedGapMs({ pollSeconds, pageDeadlineMs, slackMs }: Size): number {
+  return pollSeconds * 1_250 + 2 * pageDeadlineMs + slackMs;
+}
+
 /** The first read and three deaths; then each waits 1, 2, 4, 8 and from then on 16 hours, less a quarter at most. */
 const GENERATIONS = { atOnce: 4, whileWaitsGrow: 6, perDay: 2 };
 
@@ -47,13 +77,14 @@ export const runPoison: Scenario = async (options) => {
   if (options.foreign !== undefined) {
     throw new Error("poison stands before its own simulator; it takes no other server");
   }
-  const world = await openPoisonWorld({ seed: options.seed, isCutOff: true });
+  const size = options.short ? SIZES.short : SIZES.full;
+  const world = await openPoisonWorld({ ...size, seed: options.seed, isCutOff: true });
   try {
-    const seen = await runEpisode(world, options);
+    const seen = await runEpisode(world, { ...options, size });
     const result = { figures: figuresOf(seen), missed: judge(world, seen) };
     if (options.short) return result;
     const bounds = createBounds();
-    const delayed = await runControl(options);
+    const delayed = await runControl(options, size);
     bounds.atLeast("othersDelayed of the control", delayed, 1);
     return {
       figures: { ...result.figures, controlOthersDelayed: delayed },
@@ -67,18 +98,18 @@ export const runPoison: Scenario = async (options) => {
 const CONTROL_MS = 60_000;
 
 /** The same poison where a hung call keeps its worker: how many of the others are delayed by it. */
-async function runControl({ seed, say }: ScenarioOptions): Promise<number> {
+async function runControl({ seed, say }: ScenarioOptions, size: Size): Promise<number> {
   say("control: calls that hang are not cut off");
-  const world = await openPoisonWorld({ seed, isCutOff: false });
+  const world = await openPoisonWorld({ ...size, seed, isCutOff: false });
   try {
     const healthy = await publishAll(world);
-    const planted = await plant(world);
+    const planted = await plant(world, size);
     const startedMs = performance.now();
     await until("the control's time is over", async () => {
       await world.hasten(planted.setAside);
       return performance.now() - startedMs > CONTROL_MS;
     });
-    const least = Math.floor(CONTROL_MS / ALLOWED_GAP_MS);
+    const least = Math.floor(CONTROL_MS / allowedGapMs(size));
     return countPublished(world, healthy, startedMs).filter((count) => count < least).length;
   } finally {
     await world.close();
@@ -86,7 +117,8 @@ async function runControl({ seed, say }: ScenarioOptions): Promise<number> {
 }
 
 interface Seen {
-  readonly days: number;
+  readonly size: Size;
+  /** How long the poison was there before all of it was set aside. */
   readonly windowMs: number;
   /** How often each calendar that is well was refreshed while the poison was there. */
   readonly others: readonly number[];
@@ -104,13 +136,13 @@ interface Seen {
 
 async function runEpisode(
   world: PoisonWorld,
-  { short, say }: Pick<ScenarioOptions, "short" | "say">,
+  { size, say }: { readonly size: Size; readonly say: ScenarioOptions["say"] },
 ): Promise<Seen> {
   const healthy = await publishAll(world);
   say(`${String(healthy.length)} calendars are well`);
-  const planted = await plant(world);
+  const planted = await plant(world, size);
   const startedMs = performance.now();
-  await settleAll(world, { planted, windowMs: short ? 30_000 : 120_000 });
+  await settleAll(world, { planted, windowMs: size.windowMs });
   const windowMs = performance.now() - startedMs;
   say(`all poison is set aside, after ${String(Math.round(windowMs / 1_000))} s`);
   const others = countPublished(world, healthy, startedMs);
@@ -118,15 +150,14 @@ async function runEpisode(
   const asideJobs = await countAsideJobs(world);
   const slowedForADay = await countWedgedForADay(world, planted.calendars);
   const oddEvents = await countOddEvents(world, planted.calendars);
-  const days = short ? 2 : 7;
-  const generationMax = await loopForDays(world, planted.calendars, days);
+  const generationMax = await loopForDays(world, planted.calendars, size.days);
   const keylessRefused = world.simulator.counters().byReason["invalid_grant"] ?? 0;
-  say(`${String(days)} days went by`);
+  say(`${String(size.days)} days went by`);
   await world.home.app.drain();
-  const watches = await countWatchesAgain(world);
+  const watches = await countWatchesAgain(world, healthy);
   const skipped = await countSkipped(world);
   return {
-    days,
+    size,
     windowMs,
     others,
     planted,
@@ -141,8 +172,8 @@ async function runEpisode(
   };
 }
 
-function leastRefreshes({ windowMs }: Seen): number {
-  return Math.floor(windowMs / ALLOWED_GAP_MS);
+function leastRefreshes({ windowMs, size }: Seen): number {
+  return Math.floor(windowMs / allowedGapMs(size));
 }
 
 function countDelayed(seen: Seen): number {
@@ -169,12 +200,12 @@ function figuresOf(seen: Seen): Record<string, number> {
 
 function judge({ front }: PoisonWorld, seen: Seen): readonly string[] {
   const bounds = createBounds();
-  const { generationMax, days, keylessRefused, skipped, watches } = seen;
+  const { generationMax, size, keylessRefused, skipped, watches } = seen;
   bounds.atMost("othersDelayed", countDelayed(seen), 0);
   bounds.atLeast("calendars that are well", seen.others.length, 10);
   bounds.atLeast("refreshes asked of each of them", leastRefreshes(seen), 2);
   const { atOnce, whileWaitsGrow, perDay } = GENERATIONS;
-  bounds.atMost("generationMax", generationMax, atOnce + whileWaitsGrow + days * perDay);
+  bounds.atMost("generationMax", generationMax, atOnce + whileWaitsGrow + size.days * perDay);
   bounds.atLeast("generationMax, so that it looped", generationMax, atOnce);
   bounds.atLeast("jobs set aside", seen.asideJobs, seen.planted.jobs);
   bounds.atLeast("shown as slowed a day later", seen.slowedForADay, seen.planted.setAside.length);
@@ -224,7 +255,7 @@ async function publishAll(world: PoisonWorld): Promise<readonly CalendarId[]> {
   return rows.filter(({ googleId }) => !poisoned.has(googleId)).map(({ id }) => id);
 }
 
-async function plant(world: PoisonWorld): Promise<Planted> {
+async function plant(world: PoisonWorld, { earlierFailures }: Size): Promise<Planted> {
   const { front, home } = world;
   const own = async (tenant: string): Promise<readonly CalendarRow[]> => {
     const others = (await home.store.calendars.list({ limit: 1_000 })).filter(
@@ -246,6 +277,11 @@ async function plant(world: PoisonWorld): Promise<Planted> {
     front.poison(String(googleId), "refused");
     calendars.push({ id, kind: "refused", reason: "GCAL_INVALID_REQUEST" });
   }
+  const pinning = calendars.filter(({ kind }) => kind === "hung" || kind === "drip");
+  await world.tire(
+    pinning.map(({ id }) => id),
+    earlierFailures,
+  );
   for (let index = 0; index < KEYLESS_ACCOUNTS; index += 1) {
     await home.connect("keyless", `account-${String(index)}`, `no-such-token-${String(index)}`);
   }
