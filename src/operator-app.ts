@@ -14,6 +14,7 @@ import { runChecks, type CheckPorts, type CheckResult } from "./operate/checks.t
 import { createStatus, type Status } from "./operate/status.ts";
 import { openRedis } from "./queue/redis-connection.ts";
 import { createCalendarReader } from "./read/calendar-reader.ts";
+import { createReadRecorder } from "./read/record-reads.ts";
 import { addKey, loadOrCreateKeyFile, readKeysNow } from "./store/key-file.ts";
 import type { Migrations } from "./store/migrations.ts";
 import { openMigrations, openStore, type Store } from "./store/open-store.ts";
@@ -58,15 +59,30 @@ export async function addOwnKey({
   return id;
 }
 
-/** Reads of the mirror over ranges of time; what is too old for a question is asked of a running worker. */
-export function createAppReader(store: Store, deps: { readonly clock: Clock }): CalendarReader {
+/**
+ * Reads of the mirror over ranges of time; what is too old for a question is asked of a running worker. Which
+ * calendars were read is noted, by `close` at the latest.
+ */
+export function createAppReader(
+  store: Store,
+  deps: { readonly clock: Clock; readonly onError?: (error: unknown) => void },
+): CalendarReader & { close(): Promise<void> } {
   const { clock } = deps;
-  return createCalendarReader({
+  const reads = createReadRecorder({
+    polls: store.polls,
+    clock,
+    random: Math.random,
+    // Not noted, a calendar is polled like one that nobody reads.
+    onError: deps.onError ?? (() => undefined),
+  });
+  const reader = createCalendarReader({
     events: store.events,
     clock,
     requestRefresh: (id) =>
       store.calendars.request(id, { class: "interactive", dueAt: clock.now() }),
+    noteReads: reads.note,
   });
+  return { ...reader, close: () => reads.close() };
 }
 
 /** What `ballast migrate` works on: a database whatever its schema is. */

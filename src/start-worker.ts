@@ -1,11 +1,10 @@
 import type { JobContext } from "../jobs/context.ts";
-import { createFeed } from "../jobs/feed-queue.ts";
 import { JOBS } from "../jobs/index.ts";
 import { measureRefresh } from "../jobs/measure-refresh.ts";
 import { measureRenewal } from "../jobs/measure-renewal.ts";
 import { reportLost } from "../jobs/report-lost.ts";
 import {
-  PUSH_TIMING,
+  pushTimingOf,
   tellTrouble,
   type Parts,
   type Starting,
@@ -15,20 +14,24 @@ import { consumer, type CalendarId } from "./core/ids.ts";
 import type { Metrics } from "./observability/metrics.ts";
 import { createRunRecorder } from "./observability/run-record.ts";
 import { openGoogle, type OpenGoogle } from "./open-google.ts";
-import { startClaimer } from "./queue/claimer.ts";
+import { startChanges } from "./start-changes.ts";
+import { startPolls } from "./start-polls.ts";
+import { startRemovals } from "./start-removals.ts";
 import { runWorkers } from "./queue/run-worker.ts";
 import { measureRequests } from "./quota/measure-requests.ts";
 import { createRedisTokenExchange } from "./quota/redis-token-exchange.ts";
+import { startFeeding } from "./start-claimer.ts";
 import type { Store } from "./store/open-store.ts";
 import { createDiscoverCalendars } from "./sync/discover-calendars.ts";
 import { createJudgeSilence } from "./sync/judge-silence.ts";
+import type { PollPlans } from "./sync/keep-poll-plan.ts";
+import { unprovenIntervalMs } from "./sync/plan-polls.ts";
 import { createRefreshCalendar } from "./sync/refresh-calendar.ts";
 import { createRenewChannel, type RenewChannel } from "./sync/renew-channel.ts";
 import { createReportAccount } from "./sync/report-account.ts";
 import { whenStorable } from "./sync/when-storable.ts";
 
 const HOUR_MS = 3_600_000;
-const DISCOVERY_INTERVAL_MS = 6 * HOUR_MS;
 const SILENT_AGAIN_AFTER_MS = 6 * HOUR_MS;
 
 const TIMING: WorkTiming = {
@@ -38,26 +41,34 @@ const TIMING: WorkTiming = {
   jobLockMs: 30_000,
 };
 
-const RENEWAL = { leaseMs: 120_000, callDeadlineMs: 30_000 } as const;
+const RENEWAL = {
+  leaseMs: 120_000,
+  callDeadlineMs: 30_000,
+  againAfterMs: SILENT_AGAIN_AFTER_MS,
+} as const;
 
 /** The part of a process that syncs: the way to Google, the workers and the claimer that feeds them. */
 export function startWorker(starting: Starting, parts: Parts): void {
   const { config, options, deps, started } = starting;
   const timing = { ...TIMING, ...options.timing };
-  const { store, queue } = parts;
+  const { store } = parts;
   const google = openWayToGoogle(starting, parts);
+  const polls = startPolls(starting, { store, hasPush: google.push !== undefined });
+  startRemovals(starting, { store, leaving: google.leaving });
+  startChanges(starting, parts);
   const record = createRunRecorder({ logger: deps.logger, metrics: parts.metrics });
+  const concurrency = {
+    background: config.worker.concurrency,
+    interactive: Math.max(2, Math.ceil(config.worker.concurrency / 4)),
+  };
   const workers = runWorkers(
     {
       redis: options.redis,
       jobLockMs: timing.jobLockMs,
-      concurrency: {
-        background: config.worker.concurrency,
-        interactive: Math.max(2, Math.ceil(config.worker.concurrency / 4)),
-      },
+      concurrency,
     },
     {
-      context: createJobContext(starting, { store, google, metrics: parts.metrics }),
+      context: createJobContext(starting, { store, google, polls, metrics: parts.metrics }),
       jobs: JOBS,
       clock: deps.clock,
       onFinished: (run) => {
@@ -82,28 +93,11 @@ export function startWorker(starting: Starting, parts: Parts): void {
   // Most of the time is theirs: they let running jobs end, then give them back.
   started.push({ name: "workers", weight: 6, run: (signal) => workers.drain(signal) });
 
-  const claimer = startClaimer(
-    { restMs: 250, backoffMs: 1_500 },
-    {
-      clock: deps.clock,
-      claim: createFeed(
-        {
-          queueDepth: config.worker.concurrency * 8,
-          perTenant: config.worker.concurrency * 4,
-          queuedForMs: timing.queuedForMs,
-        },
-        {
-          ...store,
-          channels: google.push === undefined ? undefined : store.channels,
-          storeHealth: store.health,
-          queue,
-          clock: deps.clock,
-        },
-      ),
-      onError: tellTrouble(deps, "The claimer could not look"),
-    },
-  );
-  started.push({ name: "claimer", run: () => claimer.stop() });
+  startFeeding(starting, parts, {
+    concurrency,
+    queuedForMs: timing.queuedForMs,
+    watches: google.push !== undefined,
+  });
 }
 
 function openWayToGoogle({ config, deps, started }: Starting, parts: Parts): OpenGoogle {
@@ -129,10 +123,15 @@ function openWayToGoogle({ config, deps, started }: Starting, parts: Parts): Ope
 
 function createJobContext(
   starting: Starting,
-  parts: { readonly store: Store; readonly google: OpenGoogle; readonly metrics: Metrics },
+  parts: {
+    readonly store: Store;
+    readonly google: OpenGoogle;
+    readonly polls: PollPlans;
+    readonly metrics: Metrics;
+  },
 ): JobContext {
   const { config, options, deps } = starting;
-  const { store, google } = parts;
+  const { store, google, polls } = parts;
   const { source } = google;
   const { clock } = deps;
   const shared = {
@@ -148,22 +147,29 @@ function createJobContext(
   };
   const timing = { ...TIMING, ...options.timing, consumer: consumer(config.consumer) };
   const waiting = { storeHealth: store.health, clock };
-  const { silenceGraceMs: graceMs } = { ...PUSH_TIMING, ...options.push };
+  const { silenceGraceMs: graceMs } = pushTimingOf(starting);
   const onNews = createJudgeSilence(
-    { graceMs, againAfterMs: SILENT_AGAIN_AFTER_MS },
-    { channels: store.channels, clock },
+    {
+      graceMs,
+      againAfterMs: SILENT_AGAIN_AFTER_MS,
+      unprovenPollMs: unprovenIntervalMs({
+        pollMs: config.pollIntervalMs,
+        safetyMs: config.safetyPollMs,
+      }),
+    },
+    { channels: store.channels, clock, random: shared.random },
   );
   return {
     refreshCalendar: whenStorable(
       createRefreshCalendar(
-        { ...timing, jobDeadlineMs: 300_000, pollIntervalMs: config.pollIntervalMs },
-        { ...shared, refreshes: store.refreshes, onNews },
+        { ...timing, jobDeadlineMs: 300_000 },
+        { ...shared, refreshes: store.refreshes, onNews, planPoll: polls.planPoll },
       ),
       waiting,
     ),
     discoverCalendars: whenStorable(
       createDiscoverCalendars(
-        { ...timing, intervalMs: DISCOVERY_INTERVAL_MS },
+        { ...timing, intervalMs: polls.listsIntervalMs },
         { ...shared, accounts: store.accounts },
       ),
       waiting,
@@ -183,9 +189,14 @@ function createRenewal(
   // A job of another process' that has a public address; it comes back there.
   if (push === undefined) return () => Promise.resolve({ kind: "skipped", reason: "no-push" });
   const { channels, calendars } = of.store;
-  const { silenceGraceMs: graceMs } = { ...PUSH_TIMING, ...of.starting.options.push };
+  const { silenceGraceMs: graceMs } = pushTimingOf(of.starting);
   const renew = createRenewChannel(
-    { ...RENEWAL, graceMs, consumer: consumer(of.starting.config.consumer) },
+    {
+      ...RENEWAL,
+      graceMs,
+      pollWithinMs: of.starting.config.pollIntervalMs,
+      consumer: consumer(of.starting.config.consumer),
+    },
     { ...shared, push, channels, calendars },
   );
   return (id, { claim, signal }) =>

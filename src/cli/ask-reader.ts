@@ -10,10 +10,13 @@ export async function ask<Answer>(
   { clock, interrupted }: CommandContext,
   put: (reader: CalendarReader, signal: AbortSignal) => Promise<Answer>,
 ): Promise<Answer> {
+  const reader = createAppReader(store, { clock });
   try {
-    return await put(createAppReader(store, { clock }), interrupted);
+    return await put(reader, interrupted);
   } catch (error) {
     if (error instanceof QuestionRefused) throw usageError(error.message);
     throw error;
+  } finally {
+    await reader.close();
   }
 }

@@ -27,7 +27,11 @@ export interface Config {
     readonly host: string;
     readonly port: number;
     readonly publicUrl: string | undefined;
+    /** Requests a minute, for each scope, in this process. */
+    readonly limits: { readonly token: number; readonly tenant: number; readonly consumer: number };
   };
+  /** How long a notified calendar's refresh waits for more notifications, and at most. */
+  readonly push: { readonly quietMs: number; readonly mostMs: number };
   /** The first encrypts, all decrypt; undefined: none were given. */
   readonly encryptionKeys: readonly EncryptionKey[] | undefined;
   readonly apiTokens: readonly ApiTokenEntry[];
@@ -39,8 +43,14 @@ export interface Config {
     readonly windowMs: number;
   };
   readonly mirror: "full" | "busy";
+  /** How long the feed of changes is kept. */
+  readonly changesKeptDays: number;
+  /** Whether webhooks may use http and loopback or private addresses. */
+  readonly allowPrivateWebhooks: boolean;
   readonly worker: { readonly concurrency: number };
   readonly pollIntervalMs: number;
+  /** Of a calendar whose push channel tells. */
+  readonly safetyPollMs: number;
   readonly shutdownMs: number;
   readonly consumer: string;
   readonly logLevel: z.output<typeof environmentSchema>["BALLAST_LOG_LEVEL"];
@@ -126,7 +136,13 @@ function shapeConfig(
       host: env.BALLAST_HTTP_HOST,
       port: env.BALLAST_HTTP_PORT,
       publicUrl: env.BALLAST_PUBLIC_URL?.replace(/\/+$/, ""),
+      limits: {
+        token: env.BALLAST_HTTP_TOKEN_PER_MINUTE,
+        tenant: env.BALLAST_HTTP_TENANT_PER_MINUTE,
+        consumer: env.BALLAST_HTTP_CONSUMER_PER_MINUTE,
+      },
     },
+    push: { quietMs: env.BALLAST_PUSH_QUIET_MS, mostMs: env.BALLAST_PUSH_MOST_MS },
     encryptionKeys: env.BALLAST_ENCRYPTION_KEYS,
     apiTokens: env.BALLAST_API_TOKENS ?? [],
     dataDirectory,
@@ -137,8 +153,11 @@ function shapeConfig(
       windowMs: env.BALLAST_QUOTA_WINDOW_SECONDS * 1_000,
     },
     mirror: env.BALLAST_MIRROR,
+    changesKeptDays: env.BALLAST_CHANGES_DAYS,
+    allowPrivateWebhooks: env.BALLAST_WEBHOOK_PRIVATE === "allow",
     worker: { concurrency: env.BALLAST_WORKER_CONCURRENCY },
     pollIntervalMs: env.BALLAST_POLL_SECONDS * 1_000,
+    safetyPollMs: env.BALLAST_SAFETY_POLL_SECONDS * 1_000,
     shutdownMs: env.BALLAST_SHUTDOWN_SECONDS * 1_000,
     consumer: env.BALLAST_CONSUMER,
     logLevel: env.BALLAST_LOG_LEVEL,

@@ -156,6 +156,26 @@ export const environmentSchema = z.object({
     expects: "a port, 0 to 65535 (0: any free one)",
     meaning: "The HTTP server's port.",
   }),
+  BALLAST_HTTP_TOKEN_PER_MINUTE: wholeNumber(1, 10_000_000).prefault("3000").register(notes, {
+    expects: "a whole number from 1",
+    meaning: "Requests a minute that one API token may make, for each scope, in each process.",
+  }),
+  BALLAST_HTTP_TENANT_PER_MINUTE: wholeNumber(1, 10_000_000).prefault("1200").register(notes, {
+    expects: "a whole number from 1",
+    meaning: "As above, for one tenant, whoever asks for it.",
+  }),
+  BALLAST_HTTP_CONSUMER_PER_MINUTE: wholeNumber(1, 10_000_000).prefault("600").register(notes, {
+    expects: "a whole number from 1",
+    meaning: "As above, for one of a tenant's consumers: its tokens of one name.",
+  }),
+  BALLAST_PUSH_QUIET_MS: wholeNumber(0, 60_000).prefault("2000").register(notes, {
+    expects: "a whole number of milliseconds, 0 to 60000",
+    meaning: "A notified calendar is refreshed about so long after its last notification …",
+  }),
+  BALLAST_PUSH_MOST_MS: wholeNumber(0, 600_000).prefault("10000").register(notes, {
+    expects: "a whole number of milliseconds, 0 to 600000",
+    meaning: "… and no later than so long after its first.",
+  }),
   BALLAST_ENCRYPTION_KEYS: encryptionKeys.optional().register(notes, {
     expects: "ID:KEY, comma-separated, each KEY 32 bytes in base64, the first one current",
     meaning:
@@ -193,13 +213,26 @@ export const environmentSchema = z.object({
     expects: "full or busy",
     meaning: "`busy` keeps no titles and attendees.",
   }),
+  BALLAST_CHANGES_DAYS: wholeNumber(1, 365).prefault("7").register(notes, {
+    expects: "a whole number of days, 1 to 365",
+    meaning: "How long changes are kept for those who follow them.",
+  }),
+  BALLAST_WEBHOOK_PRIVATE: z.enum(["refuse", "allow"]).default("refuse").register(notes, {
+    expects: "refuse or allow",
+    meaning: "Whether webhooks may use http and loopback or private addresses.",
+  }),
   BALLAST_WORKER_CONCURRENCY: wholeNumber(1, 200).prefault("10").register(notes, {
     expects: "a whole number, 1 to 200",
     meaning: "Jobs that one worker process runs at once.",
   }),
   BALLAST_POLL_SECONDS: wholeNumber(1, 604_800).prefault("900").register(notes, {
     expects: "a whole number of seconds, 1 to 604800",
-    meaning: "How often a calendar is polled, give or take a quarter.",
+    meaning:
+      "How often a calendar is polled that Google does not notify of, give or take a quarter.",
+  }),
+  BALLAST_SAFETY_POLL_SECONDS: wholeNumber(1, 604_800).prefault("86400").register(notes, {
+    expects: "a whole number of seconds, 1 to 604800",
+    meaning: "How often one is polled whose notifications arrive: a few get lost.",
   }),
   BALLAST_SHUTDOWN_SECONDS: wholeNumber(1, 600).prefault("20").register(notes, {
     expects: "a whole number of seconds, 1 to 600",

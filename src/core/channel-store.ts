@@ -65,6 +65,8 @@ export interface WatchSettled {
   readonly earlierAttempt: EarlierAttempt;
   /** The silence was seen to. */
   readonly isSilenceAnswered: boolean;
+  /** A calendar that rested on its channel and is not watched any more is polled by then. */
+  readonly pollBy: EpochMs;
 }
 
 /** How the fleet hears of changes. */
@@ -80,6 +82,8 @@ export interface PushHealth {
   readonly expiring: number;
   /** Channels there are now that were opened because their predecessor had gone silent. */
   readonly silentReplaced: number;
+  /** Watched calendars that a poll found changed, and whose open channel has told nothing since that change. */
+  readonly silent: number;
 }
 
 /** Notifications, one for each calendar, to be written down together. */
@@ -92,6 +96,20 @@ export interface Notified {
 export interface Debounce {
   readonly quietMs: number;
   readonly mostMs: number;
+}
+
+/** When calendars were told of, and how long their refresh waits for more. */
+export interface NotifiedHow {
+  readonly now: EpochMs;
+  readonly debounce: Debounce;
+}
+
+/** What became of notifications. */
+export interface Marked {
+  /** Whose mark was raised. */
+  readonly marked: readonly CalendarId[];
+  /** Whose mark stands, and whose refresh would begin too soon after this notification: to be put off. */
+  readonly early: readonly CalendarId[];
 }
 
 /** The channels that may be open at Google, and what they told. */
@@ -127,19 +145,25 @@ export interface ChannelStore {
   ): Promise<WatchWork | undefined>;
   /** False: somebody else has taken over, or it fell due anew meanwhile; nothing but the state is written then. */
   settleWatch(calendarId: CalendarId, settled: WatchSettled): Promise<boolean>;
-  /** The live channel has not told what a poll found: to be looked at, and replaced, at `dueAt`. */
+  /**
+   * The live channel has not told what a poll found: to be looked at, and replaced, at `dueAt`. It proves
+   * nothing until then, so the calendar is polled by `pollBy`.
+   */
   noteSilence(
     calendarId: CalendarId,
-    silence: { readonly untoldSince: EpochMs; readonly dueAt: EpochMs },
+    silence: {
+      readonly untoldSince: EpochMs;
+      readonly dueAt: EpochMs;
+      readonly pollBy: EpochMs;
+    },
   ): Promise<void>;
 
   /**
    * Write down that Google told of these calendars, in one transaction (I6). A calendar whose mark no
-   * refresh has begun to serve needs none; it only falls due a little later, as `debounce` says. Those that were written.
+   * refresh has begun to serve needs nothing written.
    */
-  markNotified(
-    notified: readonly Notified[],
-    how: { readonly now: EpochMs; readonly debounce: Debounce },
-  ): Promise<readonly CalendarId[]>;
+  markNotified(notified: readonly Notified[], how: NotifiedHow): Promise<Marked>;
+  /** Due later, as `debounce` says, where they wait for a notified refresh that is not queued yet. No promise rests on it. */
+  putOff(calendars: readonly CalendarId[], how: NotifiedHow): Promise<void>;
   health(now: EpochMs): Promise<PushHealth>;
 }

@@ -2,6 +2,7 @@ import type { DueReason } from "./calendar-store.ts";
 import type { EpochMs } from "./clock.ts";
 import type { GoogleEvent } from "./google-event.ts";
 import type { AccountId, CalendarId, GoogleCalendarId, TenantId } from "./ids.ts";
+import type { NextPoll, PollFacts } from "./poll-store.ts";
 import type { RefreshRun } from "./refresh-history.ts";
 import type { EarlierAttempt, RequestClass } from "./request.ts";
 
@@ -90,8 +91,11 @@ export interface Publication {
   readonly accessRole: string | undefined;
   /** The `requested` mark that this refresh serves. */
   readonly served: number;
-  /** When to poll next if no request is left unserved; else the row is due at once. */
-  readonly nextPoll: { readonly dueAt: EpochMs; readonly reason: DueReason };
+  /**
+   * When to poll next if no request is left unserved; else the row is due at once. A function decides within
+   * the transaction, from what the row says then.
+   */
+  readonly nextPoll: NextPoll | ((facts: PollFacts) => NextPoll);
   readonly now: EpochMs;
   /** Kept with the calendar's last refreshes. */
   readonly run?: RefreshRun | undefined;

@@ -1,5 +1,4 @@
 import { sql, type RawBuilder } from "kysely";
-import { FRESHNESS_TARGET_MS } from "../core/calendar-state.ts";
 import type {
   Publication,
   PublishedChanges,
@@ -8,10 +7,9 @@ import type {
   RefreshLease,
 } from "../core/refresh-store.ts";
 import type { Mirror } from "./busy-mirror.ts";
-import { rankOfClass } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { toEventRows } from "./event-columns.ts";
-import { NO_LISTING } from "./no-listing.ts";
+import { moveMarks } from "./move-marks.ts";
 import {
   changesOfPublish,
   MOST_NAMED_CHANGES,
@@ -28,7 +26,6 @@ import {
   writeRows,
   type HeldCalendar,
 } from "./stage-page.ts";
-import { toStoredText, toStoredTextOrNull } from "./stored-text.ts";
 
 interface PublishDeps {
   readonly database: Database;
@@ -66,7 +63,7 @@ export async function publishListing(
       const past = { ...publication.run, changes: inserted + updated + deleted };
       await noteRefresh(trx, { number: held.number, fence: lease.fence }, past);
     }
-    if (generation !== held.generation) {
+    if (generation !== held.generation && held.is_shadow === 0) {
       const feed = { ...placeInFeed(held), generation, at: publication.now };
       await noteChanges(database, trx, changesOfPublish(feed, named));
     }
@@ -300,52 +297,4 @@ async function upsertStretch(
     written.filter(({ event_key: key }) => !known.has(key)),
   );
   return { updated: known.size, inserted: written.length - known.size };
-}
-
-async function moveMarks(
-  trx: Trx,
-  held: HeldCalendar,
-  { publication, generation }: { publication: Publication; generation: number },
-): Promise<void> {
-  const { served, now, nextPoll, kind } = publication;
-  const fullServed = kind === "full" ? sql<number>`${served}` : sql<number>`full_served`;
-  // I6: what was asked for while this refresh ran leads to another one.
-  const isUnserved = sql`(requested > ${served} or full_mark > ${fullServed})`;
-  await trx
-    .updateTable("calendars")
-    .set({
-      fence: sql`fence + 1`,
-      lease_until: null,
-      queued_until: null,
-      ...NO_LISTING,
-      generation,
-      ...(generation === held.generation ? {} : { published_at: now }),
-      synced_at: now,
-      current_as_of: sql`case when current_as_of > ${publication.startedAt}
-        then current_as_of else ${publication.startedAt} end`,
-      fresh_until: nextPoll.dueAt + FRESHNESS_TARGET_MS,
-      sync_token: toStoredText(publication.syncToken),
-      query_fingerprint: publication.queryFingerprint,
-      ...(publication.timeZone === undefined
-        ? {}
-        : { time_zone: toStoredTextOrNull(publication.timeZone) }),
-      ...(publication.accessRole === undefined
-        ? {}
-        : { access_role: toStoredTextOrNull(publication.accessRole) }),
-      served: sql`case when served > ${served} then served else ${served} end`,
-      full_served: fullServed,
-      unserved_since: sql`case when ${isUnserved}
-        then coalesce(pending_since, unserved_since, ${now}) end`,
-      due_at: sql`case when lost_reason is not null then null
-        when ${isUnserved} then coalesce(pending_due_at, ${now}) else ${nextPoll.dueAt} end`,
-      due_reason: sql`case when ${isUnserved} then 'requested' else ${nextPoll.reason} end`,
-      due_class: sql`case when ${isUnserved}
-        then coalesce(pending_class, due_class) else ${rankOfClass("poll")} end`,
-      earlier_attempt: "none",
-      consecutive_failures: 0,
-      last_failure_code: null,
-      slowed_reason: null,
-    })
-    .where("number", "=", held.number)
-    .execute();
 }

@@ -19,7 +19,9 @@ import {
 } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { NO_LISTING } from "./no-listing.ts";
+import { calendarChange, noteChanges } from "./note-changes.ts";
 import { publishListing } from "./publish-listing.ts";
+import { takeBackMark, unmarkQueued } from "./queued-calendars.ts";
 import { noteRefresh } from "./refresh-history.ts";
 import { stageListingPage } from "./stage-page.ts";
 import { fromStoredText, fromStoredTextOrUndefined, toStoredText } from "./stored-text.ts";
@@ -41,7 +43,8 @@ export function createRefreshStore(deps: {
     begin: (id, lease) => database.write((trx) => beginRefresh(database, trx, { id, ...lease })),
     stagePage: (lease, page) => stageListingPage(deps, lease, page),
     publish: (lease, publication) => publishListing(deps, lease, publication),
-    postpone: (lease, outcome) => database.write((trx) => postpone(trx, lease, outcome)),
+    postpone: (lease, outcome) =>
+      database.write((trx) => postpone({ database, trx }, lease, outcome)),
   };
 }
 
@@ -62,7 +65,10 @@ async function beginRefresh(
   if (row.lease_until !== null && row.lease_until > lease.now) {
     return { kind: "busy", until: epochMs(row.lease_until) };
   }
-  if (row.due_at === null || row.due_at > lease.now) return { kind: "not-due" };
+  if (row.due_at === null || row.due_at > lease.now) {
+    await takeBackMark(trx, row, lease.now);
+    return { kind: "not-due" };
+  }
 
   const fence = row.fence + 1;
   await trx
@@ -70,7 +76,6 @@ async function beginRefresh(
     .set({
       fence,
       lease_until: lease.until,
-      queued_until: null,
       pending_since: null,
       pending_due_at: null,
       pending_class: null,
@@ -81,6 +86,7 @@ async function beginRefresh(
     })
     .where("id", "=", toStoredText(lease.id))
     .execute();
+  await unmarkQueued(trx, { ...row, due_at: lease.until });
   return { kind: "begun", lease: { calendarId: lease.id, fence }, state: toState(lease.id, row) };
 }
 
@@ -127,7 +133,7 @@ function toUnfinished(row: StoredCalendar): UnfinishedRefresh | undefined {
 }
 
 async function postpone(
-  trx: Trx,
+  { database, trx }: { readonly database: Database; readonly trx: Trx },
   lease: RefreshLease,
   outcome: RefreshPostponed,
 ): Promise<"postponed" | "fenced-out"> {
@@ -144,7 +150,6 @@ async function postpone(
     .set({
       fence: sql`fence + 1`,
       lease_until: null,
-      queued_until: null,
       due_at:
         state.kind === "lost"
           ? null
@@ -160,16 +165,30 @@ async function postpone(
         ? {}
         : { token_deaths: tokenDeaths.count, last_token_death_at: tokenDeaths.lastAt }),
       ...(pageSize === undefined ? {} : { page_size: pageSize }),
-      ...(state.kind === "slowed" ? { slowed_reason: state.reason } : {}),
+      ...(state.kind === "slowed" ? { slowed_reason: state.reason, poll_kind: "slowed" } : {}),
       // Its channels are to be stopped.
       ...(state.kind === "lost" ? { lost_reason: state.reason, watch_due_at: outcome.dueAt } : {}),
     })
     .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)
-    .returning("number")
+    .returning([
+      "number",
+      "id",
+      "tenant_id",
+      "account_id",
+      "generation",
+      "account_state",
+      "due_at",
+      "due_class",
+    ])
     .executeTakeFirst();
   if (row === undefined) return "fenced-out";
+  await unmarkQueued(trx, row);
   const of = { number: row.number, fence: lease.fence };
   if (outcome.run !== undefined) await noteRefresh(trx, of, outcome.run);
+  if (state.kind === "lost") {
+    const at = outcome.run?.at ?? outcome.dueAt;
+    await noteChanges(database, trx, [calendarChange(row, { kind: "calendar-lost", at })]);
+  }
   return "postponed";
 }

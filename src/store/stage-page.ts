@@ -1,6 +1,7 @@
 import { sql } from "kysely";
 import type { RefreshLease, StagedPage } from "../core/refresh-store.ts";
 import type { Mirror } from "./busy-mirror.ts";
+import type { StoredCalendar } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { EVENT_ROW_TYPES, toEventRows, type EventRow } from "./event-columns.ts";
 import { toStoredText } from "./stored-text.ts";
@@ -9,13 +10,20 @@ import { toStoredText } from "./stored-text.ts";
 export const PORTION_ROWS = 500;
 
 /** The row that a lease still holds. */
-export interface HeldCalendar {
-  readonly number: number;
-  readonly id: string;
-  readonly tenant_id: string;
-  readonly account_id: string;
-  readonly generation: number;
-}
+export type HeldCalendar = Readonly<Pick<StoredCalendar, (typeof HELD)[number]>>;
+
+const HELD = [
+  "number",
+  "id",
+  "tenant_id",
+  "account_id",
+  "generation",
+  "is_shadow",
+  "published_at",
+  "watch_state",
+  "watch_silent_at",
+  "last_read_at",
+] as const;
 
 interface StageDeps {
   readonly database: Database;
@@ -30,7 +38,7 @@ export async function holdCalendar(
 ): Promise<HeldCalendar | undefined> {
   return trx
     .selectFrom("calendars")
-    .select(["number", "id", "tenant_id", "account_id", "generation"])
+    .select(HELD)
     .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)
     .modifyEnd(database.dialect.forUpdate)

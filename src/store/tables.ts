@@ -1,4 +1,5 @@
 import type { ColumnType, Generated } from "kysely";
+import type { PollKind } from "../core/poll-store.ts";
 
 /** Written with a default when a row is made, then read and updated. */
 type Defaulted<T> = ColumnType<T, T | undefined, T>;
@@ -52,6 +53,10 @@ export interface AccountsTable {
   discovery_earlier_attempt: Defaulted<"none" | "reached-google">;
   discovery_failures: Defaulted<number>;
   discovery_failure_code: string | null;
+  /** The class of the first syncs of what its next list holds. */
+  first_class: Defaulted<number>;
+  /** 1: mirrored, to be compared, and served to nobody. */
+  is_shadow: Defaulted<number>;
 }
 
 /** `number` is what events refer to: an integer keeps their rows and indexes small. */
@@ -93,7 +98,6 @@ export interface CalendarsTable {
   due_at: number | null;
   due_class: number;
   due_reason: string;
-  queued_until: number | null;
   fence: Defaulted<number>;
   lease_until: number | null;
   listing_kind: "full" | "incremental" | null;
@@ -117,6 +121,39 @@ export interface CalendarsTable {
   watch_earlier_attempt: Defaulted<"none" | "reached-google">;
   /** The last notification that had to be written down, of whichever channel. */
   notified_at: number | null;
+  /** As the last publish or what happened to its channels since left it. */
+  poll_kind: Defaulted<PollKind>;
+  /** The last read that was noted: coarse. */
+  last_read_at: number | null;
+  /** A copy of the account's, so that a read needs no join. */
+  is_shadow: Defaulted<number>;
+}
+
+/** Claimed and not begun: hidden from claims until then. Here, because rows of `calendars` are wide and much indexed. */
+interface QueuedCalendarsTable {
+  calendar_number: number;
+  tenant_id: string;
+  /** Of the job that waits. */
+  due_class: number;
+  queued_until: number;
+}
+
+/** Which tenants claimers look at, and from when on: see `due-tenants.ts`. */
+interface DueTenantsTable {
+  /** The rank of a class, or the kind of work that channels are. */
+  due_class: number;
+  tenant_id: string;
+  look_at: number;
+  turns: Defaulted<number>;
+  given: Defaulted<number>;
+}
+
+/** What became claimable sooner, until a claimer has seen it. */
+interface DueNotesTable {
+  number: Generated<number>;
+  due_class: number;
+  tenant_id: string;
+  look_at: number;
 }
 
 /** What reads and the publish decide by, beside the raw event. */
@@ -181,6 +218,28 @@ interface ChangesTable {
   kind: string;
   generation: number;
   at: number;
+  account_state: string | null;
+  reason: string | null;
+}
+
+/** Where a tenant's changes are sent; the secret is sealed by the vault. */
+export interface WebhooksTable {
+  tenant_id: string;
+  url: string;
+  secret_sealed: string;
+  secret_key: string;
+  /** Of the feed: taken by the receiver up to here. */
+  position: number;
+  due_at: number;
+  lease_until: number | null;
+  fence: Defaulted<number>;
+  failures: Defaulted<number>;
+  failing_since: number | null;
+  last_failure: string | null;
+  disabled_reason: string | null;
+  delivered_at: number | null;
+  created_at: number;
+  created_by: string;
 }
 
 /** Tokens of the HTTP API, by their hash; `tenant_id` null: an operator's. */
@@ -200,6 +259,13 @@ interface SettingsTable {
   name: string;
   value: string;
   updated_at: number;
+}
+
+/** What all processes plan polls by; null: whose turn it was has not kept one yet. */
+interface PollPlansTable {
+  project_id: string;
+  planned_at: number;
+  plan: string | null;
 }
 
 interface OperatorLogTable {
@@ -254,23 +320,61 @@ interface SchemaMigrationsTable {
   applied_at: number;
 }
 
+/** What is being removed, until it is gone. */
+export interface RemovalsTable {
+  id: string;
+  kind: "tenant" | "account" | "calendar";
+  tenant_id: string;
+  account_id: string | null;
+  calendar_id: string | null;
+  is_revoking: number;
+  reason: string | null;
+  asked_by: string;
+  asked_at: number;
+  stage: "marking" | "releasing" | "erasing" | "settling";
+  due_at: number;
+  queued_until: number | null;
+  lease_until: number | null;
+  fence: Defaulted<number>;
+  earlier_attempt: Defaulted<"none" | "reached-google">;
+  channels_stopped: Defaulted<number>;
+  channels_left: Defaulted<number>;
+  tokens_revoked: Defaulted<number>;
+  tokens_left: Defaulted<number>;
+  erased_rows: Defaulted<number>;
+}
+
+/** Calendars that were removed one by one, whose account stays: its list must not bring them back. */
+interface ExcludedCalendarsTable {
+  account_id: string;
+  google_hash: string;
+  excluded_at: number;
+}
+
 /** Every table as Kysely sees it. Times are epoch milliseconds, truth values 0 or 1. */
 export interface Tables {
   projects: ProjectsTable;
   tenants: TenantsTable;
   accounts: AccountsTable;
   calendars: CalendarsTable;
+  queued_calendars: QueuedCalendarsTable;
+  due_tenants: DueTenantsTable;
+  due_notes: DueNotesTable;
   events: EventsTable;
   staged_events: StagedEventsTable;
   changes: ChangesTable;
+  webhooks: WebhooksTable;
   channels: ChannelsTable;
   refresh_history: RefreshHistoryTable;
   api_tokens: ApiTokensTable;
   settings: SettingsTable;
+  poll_plans: PollPlansTable;
   operator_log: OperatorLogTable;
   ledger_epochs: LedgerEpochsTable;
   ledger_days: LedgerDaysTable;
   usage_rollups: UsageRollupsTable;
   usage_batches: UsageBatchesTable;
+  removals: RemovalsTable;
+  excluded_calendars: ExcludedCalendarsTable;
   schema_migrations: SchemaMigrationsTable;
 }

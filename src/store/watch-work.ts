@@ -5,6 +5,14 @@ import { accountId, calendarId, googleCalendarId, tenantId } from "../core/ids.t
 import { momentOf } from "./calendar-rows.ts";
 import { channelsOf } from "./channel-rows.ts";
 import type { Database, Trx } from "./database.ts";
+import {
+  readDueTenants,
+  settleTenants,
+  takeNotes,
+  WATCH_KIND,
+  type LookedAt,
+} from "./due-tenants.ts";
+import { restsNoMore } from "./pull-in.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
 
 /*
@@ -21,19 +29,20 @@ export function createWatchStore({ database }: { readonly database: Database }):
     claimWatches: (query) => claimWatches(database, query),
     beginWatch: (id, lease) => database.write((trx) => beginWatch(trx, id, lease)),
     settleWatch: (id, settled) => database.write((trx) => settleWatch(trx, id, settled)),
-    async noteSilence(id, { untoldSince, dueAt }) {
-      await database.write((trx) =>
-        trx
+    async noteSilence(id, { untoldSince, dueAt, pollBy }) {
+      await database.write(async (trx) => {
+        await trx
           .updateTable("calendars")
           .set({
             watch_silent_at: untoldSince,
             watch_due_at: sql`case when watch_due_at < ${dueAt} then watch_due_at else ${dueAt} end`,
+            ...restsNoMore(pollBy, "unproven"),
           })
           .where("id", "=", toStoredText(id))
           .where("watch_state", "=", "watched")
           .where("watch_silent_at", "is", null)
-          .execute(),
-      );
+          .execute();
+      });
     },
   };
 }
@@ -45,33 +54,20 @@ async function claimWatches(
   const claim = epochMs(query.now + query.queuedForMs);
   const taken = await database.write(async (trx) => {
     await database.dialect.excludeOthers(trx, "claim");
-    const tenants = (await dueTenants(trx, query.now)).slice(0, query.limit);
+    await takeNotes(database, trx);
+    const of = { kind: WATCH_KIND, now: query.now, limit: query.limit };
+    const tenants = await readDueTenants({ database, trx }, of);
     const each = Math.max(1, Math.floor(query.limit / Math.max(1, tenants.length)));
     const rows: { readonly id: string; readonly tenant_id: string }[] = [];
-    for (const tenant of tenants) {
-      const found = await trx
-        .selectFrom("calendars")
-        .select(["id", "tenant_id"])
-        // In the words of the index's own condition, so that both planners recognise it.
-        .where(sql<boolean>`account_state = 'connected' and watch_due_at is not null`)
-        .where("tenant_id", "=", tenant)
-        .where("watch_due_at", "<=", query.now)
-        .orderBy("watch_due_at")
-        .limit(each)
-        .modifyEnd(database.dialect.forUpdateOfFree)
-        .execute();
-      rows.push(...found);
+    for (const { tenant } of tenants) {
+      rows.push(...(await takeWatches({ database, trx }, tenant, { now: query.now, each, claim })));
     }
-    if (rows.length === 0) return rows;
-    await trx
-      .updateTable("calendars")
-      .set({ watch_due_at: claim })
-      .where(
-        "id",
-        "in",
-        rows.map(({ id }) => id),
-      )
-      .execute();
+    const looked: LookedAt[] = [];
+    for (const due of tenants) {
+      const nextAt = await nextWatch(trx, due.tenant);
+      looked.push({ ...due, kind: WATCH_KIND, found: { kind: "none-left", nextAt } });
+    }
+    await settleTenants({ database, trx }, looked, query.now);
     return rows;
   });
   return taken.map((row) => ({
@@ -81,24 +77,48 @@ async function claimWatches(
   }));
 }
 
-/** Two index steps a tenant, however many of its calendars are due. */
-async function dueTenants(trx: Trx, now: number): Promise<string[]> {
-  const isInIndex = sql`account_state = 'connected' and watch_due_at is not null`;
-  const { rows } = await sql<{ tenant_id: string }>`
-    with recursive tenants (tenant_id) as (
-      select (select min(tenant_id) from calendars where ${isInIndex})
-      union all
-      select (select min(c.tenant_id) from calendars as c
-              where ${isInIndex} and c.tenant_id > tenants.tenant_id)
-      from tenants where tenants.tenant_id is not null
-    ),
-    longest (tenant_id, due_at) as (
-      select tenant_id, (select min(watch_due_at) from calendars as c
-                         where ${isInIndex} and c.tenant_id = tenants.tenant_id)
-      from tenants where tenant_id is not null
+// In the words of the index's own condition, so that both planners recognise it.
+const IS_WATCH_DUE = sql<boolean>`account_state = 'connected' and watch_due_at is not null`;
+
+async function takeWatches(
+  { database, trx }: { readonly database: Database; readonly trx: Trx },
+  tenant: string,
+  { now, each, claim }: { readonly now: number; readonly each: number; readonly claim: number },
+): Promise<readonly { readonly id: string; readonly tenant_id: string }[]> {
+  const rows = await trx
+    .selectFrom("calendars")
+    .select(["id", "tenant_id"])
+    .where(IS_WATCH_DUE)
+    .where("tenant_id", "=", tenant)
+    .where("watch_due_at", "<=", now)
+    .orderBy("watch_due_at")
+    .limit(each)
+    .modifyEnd(database.dialect.forUpdateOfFree)
+    .execute();
+  if (rows.length === 0) return rows;
+  await trx
+    .updateTable("calendars")
+    .set({ watch_due_at: claim })
+    .where(
+      "id",
+      "in",
+      rows.map(({ id }) => id),
     )
-    select tenant_id from longest where due_at <= ${now} order by due_at`.execute(trx);
-  return rows.map((row) => row.tenant_id);
+    .execute();
+  return rows;
+}
+
+/** Also of one that somebody holds this moment: as it was before, which is no later than what a note says of it. */
+async function nextWatch(trx: Trx, tenant: string): Promise<number | undefined> {
+  const row = await trx
+    .selectFrom("calendars")
+    .select("watch_due_at")
+    .where(IS_WATCH_DUE)
+    .where("tenant_id", "=", tenant)
+    .orderBy("watch_due_at")
+    .limit(1)
+    .executeTakeFirst();
+  return row?.watch_due_at ?? undefined;
 }
 
 async function beginWatch(
@@ -141,10 +161,16 @@ async function beginWatch(
 }
 
 async function settleWatch(trx: Trx, id: string, settled: WatchSettled): Promise<boolean> {
+  const { state, pollBy } = settled;
+  const polls =
+    state === "watched"
+      ? {}
+      : restsNoMore(pollBy, state === "unwatchable" ? "unwatchable" : "active");
   const row = await trx
     .updateTable("calendars")
     .set({
-      watch_state: settled.state,
+      ...polls,
+      watch_state: state,
       watch_due_at: settled.dueAt ?? null,
       watch_failures: settled.consecutiveFailures,
       watch_earlier_attempt: settled.earlierAttempt,
@@ -157,7 +183,7 @@ async function settleWatch(trx: Trx, id: string, settled: WatchSettled): Promise
   if (row !== undefined) return true;
   await trx
     .updateTable("calendars")
-    .set({ watch_state: settled.state })
+    .set({ ...polls, watch_state: state })
     .where("id", "=", toStoredText(id))
     .execute();
   return false;

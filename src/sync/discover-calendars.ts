@@ -14,7 +14,13 @@ import type { AccountId, Consumer } from "../core/ids.ts";
 import { Refused } from "../core/refusal.ts";
 import type { EarlierAttempt, RequestClass } from "../core/request.ts";
 import { persist } from "./persist.ts";
-import { ASK_ALARMED_AGAIN_MS, backoffMs, nextPollAt, type Random } from "./schedule.ts";
+import {
+  ASK_ALARMED_AGAIN_MS,
+  backoffMs,
+  nextPollAt,
+  waitAfterRefusal,
+  type Random,
+} from "./schedule.ts";
 import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
 
 /**
@@ -26,7 +32,8 @@ import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
 export interface DiscoveryOptions {
   readonly leaseMs: number;
   readonly pageDeadlineMs: number;
-  readonly intervalMs: number;
+  /** Until the list is read again, give or take a quarter. */
+  readonly intervalMs: () => number;
   readonly consumer: Consumer;
 }
 
@@ -104,7 +111,7 @@ async function discoverOnce(
           ...listed,
           served: state.requested,
           queryFingerprint: deps.source.calendarListFingerprint,
-          nextDueAt: nextPollAt(appliedAt, options.intervalMs, deps.random),
+          nextDueAt: nextPollAt(appliedAt, options.intervalMs(), deps.random),
           confirmAt: epochMs(appliedAt + CONFIRM_MISSING_AFTER_MS),
           now: appliedAt,
         }),
@@ -252,7 +259,7 @@ function codeOf(error: unknown): string {
 }
 
 function waitOf(error: unknown): number | undefined {
-  if (error instanceof Refused) return error.retryAfterMs;
+  if (error instanceof Refused) return waitAfterRefusal(error);
   if (!(error instanceof CallFailed)) return undefined;
   const isAlarm = FAILURE_POLICY[error.failure.kind].owner.kind === "alarm";
   return isAlarm ? ASK_ALARMED_AGAIN_MS : retryAfterOf(error.failure);

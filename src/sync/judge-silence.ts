@@ -4,12 +4,15 @@ import type { GoogleEvent } from "../core/google-event.ts";
 import type { CalendarId } from "../core/ids.ts";
 import { StoreUnavailable } from "../core/refusal.ts";
 import type { RequestClass } from "../core/request.ts";
+import { nextPollAt, type Random } from "./schedule.ts";
 
 export interface SilenceOptions {
   /** A notification that is not there so long after the change is not on its way any more. */
   readonly graceMs: number;
   /** A channel that replaced a silent one and has not told anything either is replaced no sooner than this. */
   readonly againAfterMs: number;
+  /** How often a calendar is polled whose channel has not proven anything. */
+  readonly unprovenPollMs: number;
 }
 
 /** What a refresh from a sync token brought. */
@@ -30,6 +33,7 @@ export function createJudgeSilence(
   deps: {
     readonly channels: Pick<ChannelStore, "listOfCalendar" | "noteSilence">;
     readonly clock: Clock;
+    readonly random: Random;
   },
 ): (news: PublishedNews) => Promise<void> {
   const { channels, clock } = deps;
@@ -44,13 +48,15 @@ export function createJudgeSilence(
     if (live === undefined) return;
     const toldUntil = Math.max(live.createdAt, live.lastMessageAt ?? 0) + options.graceMs;
     if (changed <= toldUntil) return;
-    // Where nothing reaches us at all, a new channel for each poll would only cost quota.
+    // Where nothing reaches us at all, a new channel for each poll would only cost quota: it is noted at
+    // once, so that the status tells it, and seen to later.
     const isSecond = live.reason === "silent" && live.lastMessageAt === undefined;
-    if (isSecond && now - live.createdAt < options.againAfterMs) return;
+    const notBefore = isSecond ? live.createdAt + options.againAfterMs : 0;
     await channels.noteSilence(news.calendarId, {
       untoldSince: epochMs(changed),
       // Until then its message may still be on its way.
-      dueAt: epochMs(Math.max(now, changed + options.graceMs)),
+      dueAt: epochMs(Math.max(now, changed + options.graceMs, notBefore)),
+      pollBy: nextPollAt(now, options.unprovenPollMs, deps.random),
     });
   };
   return async (news) => {

@@ -1,6 +1,7 @@
 import type { CalendarSource, EventsPage } from "../core/calendar-source.ts";
 import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
 import type { Consumer, CalendarId } from "../core/ids.ts";
+import type { PlanPoll } from "../core/poll-store.ts";
 import type {
   PublishedChanges,
   RefreshKind,
@@ -11,7 +12,7 @@ import type {
 import type { EarlierAttempt, RequestClass } from "../core/request.ts";
 import { decideRefresh, type RefreshPlan } from "./decide-refresh.ts";
 import type { PublishedNews } from "./judge-silence.ts";
-import { nextPollAt, type Random } from "./schedule.ts";
+import type { Random } from "./schedule.ts";
 import type { AccountEffect } from "./account-effect.ts";
 import { settleFailure, type Settlement } from "./settle-failure.ts";
 import { persist } from "./persist.ts";
@@ -35,7 +36,6 @@ export interface RefreshOptions {
   readonly pageDeadlineMs: number;
   /** After this long a listing gives its place to others and goes on later from its page. */
   readonly jobDeadlineMs: number;
-  readonly pollIntervalMs: number;
   readonly consumer: Consumer;
 }
 
@@ -44,6 +44,8 @@ export interface RefreshDeps {
   readonly refreshes: RefreshStore;
   readonly clock: Clock;
   readonly random: Random;
+  /** When a calendar that was just published is polled next. */
+  readonly planPoll: PlanPoll;
   /** A failure that is about the account and not the calendar: reported once, by who keeps accounts. */
   readonly onAccountEffect: (effect: AccountEffect) => Promise<void>;
   /** Told after a sync token brought changes: what was not notified and found all the same. Does not throw. */
@@ -233,7 +235,7 @@ async function publishPage(
   progress: Progress,
   page: EventsPage & { readonly nextPageToken: undefined },
 ): Promise<AttemptOutcome> {
-  const { deps, options, signal } = attempt;
+  const { deps, signal } = attempt;
   const { clock } = deps;
   const { plan } = progress;
   const now = clock.now();
@@ -249,7 +251,7 @@ async function publishPage(
         timeZone: page.timeZone,
         accessRole: page.accessRole,
         served: servedMark(attempt, progress),
-        nextPoll: { dueAt: nextPollAt(now, options.pollIntervalMs, deps.random), reason: "poll" },
+        nextPoll: (facts) => deps.planPoll(facts, now),
         now,
         run: { kind: plan.kind, at: now, class: attempt.class, requests: attempt.requests },
       }),

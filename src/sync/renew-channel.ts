@@ -24,7 +24,7 @@ import type { PushChannels } from "../core/push-channels.ts";
 import { Refused } from "../core/refusal.ts";
 import type { CallOptions, EarlierAttempt } from "../core/request.ts";
 import { persist } from "./persist.ts";
-import { backoffMs, type Random } from "./schedule.ts";
+import { backoffMs, nextPollAt, waitAfterRefusal, type Random } from "./schedule.ts";
 import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
 
 export interface RenewOptions {
@@ -33,6 +33,10 @@ export interface RenewOptions {
   readonly callDeadlineMs: number;
   /** A message this much older than a change may have told of it: those that come together are written down once. */
   readonly graceMs: number;
+  /** A channel that replaced a silent one and has told nothing either is replaced no sooner than this. */
+  readonly againAfterMs: number;
+  /** How soon a calendar is polled that has lost its channel, give or take a quarter. */
+  readonly pollWithinMs: number;
   readonly consumer: Consumer;
 }
 
@@ -122,11 +126,13 @@ async function runWork(run: Run): Promise<RenewOutcome> {
   const now = deps.clock.now();
   const renewAt = live === undefined ? undefined : renewalAt(live, deps.random);
   const lookAgainAt = run.orphans > 0 ? epochMs(now + run.options.leaseMs) : undefined;
+  const stillSilent = silenceOf(run);
+  const replaceAt = stillSilent?.replaceAt;
   await settle(run, {
     state: work.isWanted && live !== undefined ? "watched" : "unwatched",
-    dueAt: earliest(work.isWanted ? renewAt : undefined, lookAgainAt),
+    dueAt: earliest(work.isWanted ? renewAt : undefined, lookAgainAt, replaceAt),
     consecutiveFailures: 0,
-    isSilenceAnswered: true,
+    isSilenceAnswered: stillSilent === undefined,
   });
   const kind = work.isWanted ? (reason === undefined ? "kept" : "opened") : "stopped";
   return { kind, reason, stopped: run.stopped, code: undefined, error: undefined };
@@ -136,15 +142,21 @@ function reasonToOpen(run: Run): WatchReason | undefined {
   const { work, live, deps } = run;
   if (!work.isWanted) return undefined;
   if (live === undefined) return "first";
-  if (isSilent(run)) return "silent";
+  const silence = silenceOf(run);
+  if (silence !== undefined && silence.replaceAt <= deps.clock.now()) return "silent";
   const leadMs = leadOf(live) * (1 + SPREAD);
   return live.expiresAt - deps.clock.now() <= leadMs ? "expiring" : undefined;
 }
 
 /** Looked at again: the message may have come since the poll found what it should have told. */
-function isSilent({ work, live, options }: Run): boolean {
-  const told = work.channels.find(({ id }) => id === live?.id)?.lastMessageAt ?? 0;
-  return work.untoldSince !== undefined && told <= work.untoldSince - options.graceMs;
+function silenceOf({ work, live, options }: Run): { readonly replaceAt: EpochMs } | undefined {
+  const channel = work.channels.find(({ id }) => id === live?.id);
+  if (!work.isWanted || work.untoldSince === undefined || channel === undefined) return undefined;
+  const { reason, createdAt, lastMessageAt } = channel;
+  if ((lastMessageAt ?? 0) > work.untoldSince - options.graceMs) return undefined;
+  // Where nothing reaches us at all, one channel after the other would only cost quota.
+  const isSecond = reason === "silent" && lastMessageAt === undefined;
+  return { replaceAt: epochMs(isSecond ? createdAt + options.againAfterMs : 0) };
 }
 
 async function openChannel(run: Run, reason: WatchReason): Promise<void> {
@@ -263,12 +275,18 @@ async function settleFailed(
 
 async function settle(
   run: Run,
-  settled: Omit<WatchSettled, "until" | "earlierAttempt">,
+  settled: Omit<WatchSettled, "until" | "earlierAttempt" | "pollBy">,
 ): Promise<void> {
   const { work, deps, signal, earlierAttempt } = run;
+  const pollBy = nextPollAt(deps.clock.now(), run.options.pollWithinMs, deps.random);
   await persist(
     () =>
-      deps.channels.settleWatch(work.calendarId, { ...settled, until: work.until, earlierAttempt }),
+      deps.channels.settleWatch(work.calendarId, {
+        ...settled,
+        until: work.until,
+        earlierAttempt,
+        pollBy,
+      }),
     { clock: deps.clock, signal },
   );
 }
@@ -314,6 +332,6 @@ function codeOf(error: unknown): string {
 }
 
 function waitOf(error: unknown): number | undefined {
-  if (error instanceof Refused) return error.retryAfterMs;
+  if (error instanceof Refused) return waitAfterRefusal(error);
   return error instanceof CallFailed ? retryAfterOf(error.failure) : undefined;
 }

@@ -1,4 +1,5 @@
 import { epochMs, type EpochMs } from "../core/clock.ts";
+import type { Refused } from "../core/refusal.ts";
 
 /** A number in [0, 1); injected so that tests can choose it. */
 export type Random = () => number;
@@ -21,5 +22,16 @@ export function backoffMs(consecutive: number, random: Random): number {
   return Math.round(range * (0.25 + 0.75 * random()));
 }
 
+/** A calendar that is set aside is tried again so often. */
+export const SLOWED_INTERVAL_MS = 6 * 3_600_000;
+
 /** When Google refuses a whole client, or a clock is off: often enough to notice the end, and no more. */
 export const ASK_ALARMED_AGAIN_MS = 3 * 60_000;
+
+/** A pause that does not say when it ends: soon enough once it is lifted, and no churn until then. */
+const ASK_PAUSED_AGAIN_MS = 60_000;
+
+/** For how long a refusal of our own makes it pointless to ask again; undefined: it does not say. */
+export function waitAfterRefusal({ code, retryAfterMs }: Refused): number | undefined {
+  return retryAfterMs ?? (code === "BALLAST_PAUSED" ? ASK_PAUSED_AGAIN_MS : undefined);
+}

@@ -6,7 +6,14 @@ import type { RefreshPostponed, RefreshState } from "../core/refresh-store.ts";
 import { Refused, type RefusalCode } from "../core/refusal.ts";
 import type { EarlierAttempt } from "../core/request.ts";
 import { accountEffectOf, type AccountEffect } from "./account-effect.ts";
-import { ASK_ALARMED_AGAIN_MS, backoffMs, nextPollAt, type Random } from "./schedule.ts";
+import {
+  ASK_ALARMED_AGAIN_MS,
+  backoffMs,
+  nextPollAt,
+  SLOWED_INTERVAL_MS,
+  waitAfterRefusal,
+  type Random,
+} from "./schedule.ts";
 import { EndlessListing } from "./watch-listing.ts";
 
 /** How a refresh that failed leaves its row, and whether the same job begins again at once. */
@@ -28,7 +35,6 @@ export interface FailureContext {
 
 /** After this many failures in a row a calendar is set aside: slowed, with its reason, reported. */
 const SLOWED_AFTER_FAILURES = 8;
-const SLOWED_INTERVAL_MS = 6 * 3_600_000;
 /** Each look at a listing that never ends may cost thousands of requests. */
 const ENDLESS_INTERVAL_MS = 24 * 3_600_000;
 const CONFIRM_LOST_AFTER_MS = 60_000;
@@ -62,7 +68,7 @@ export function settleFailure(error: unknown, context: FailureContext): Settleme
   if (error instanceof CallFailed) return settleCallFailed(error, context);
   if (error instanceof Refused) {
     // Not asked, so not failed: the counts and the retry mark stay as they were.
-    const waitMs = error.retryAfterMs ?? backoffMs(1, context.random);
+    const waitMs = waitAfterRefusal(error) ?? backoffMs(1, context.random);
     const spreadMs = Math.min(waitMs, 1_000) * context.random();
     return settle(context, {
       code: error.code,

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { EpochMs } from "../../src/core/clock.ts";
-import { calendarId as calendarIdOf } from "../../src/core/ids.ts";
+import { calendarId as calendarIdOf, type CalendarId } from "../../src/core/ids.ts";
 import type { FreshDatabase } from "./store-conformance.ts";
-import { HOUR_MS, LEASE_MS, openTestStore } from "./store-fixture.ts";
+import { HOUR_MS, LEASE_MS, openTestStore, type TestStore } from "./store-fixture.ts";
 
 const DEBOUNCE = { quietMs: 2_000, mostMs: 10_000 };
 
@@ -11,6 +11,27 @@ function idsOf(rows: readonly { readonly id: string }[]): string[] {
 }
 
 const nothing = (): Promise<void> => Promise.resolve();
+
+/** Settle the work on a calendar's channels as done. */
+async function watch(store: TestStore, id: CalendarId): Promise<void> {
+  const query = { now: store.now(), limit: 10, queuedForMs: 60_000 };
+  const claimed = await store.channels.claimWatches(query);
+  for (const { calendarId, claim } of claimed) {
+    const until = store.later(LEASE_MS);
+    const begun = await store.channels.beginWatch(calendarId, { claim, until });
+    await store.channels.settleWatch(calendarId, {
+      until: begun?.until ?? until,
+      state: "watched",
+      dueAt: store.later(HOUR_MS),
+      consecutiveFailures: 0,
+      earlierAttempt: "none",
+      isSilenceAnswered: true,
+      pollBy: store.later(HOUR_MS),
+    });
+  }
+  const { watched } = await store.channels.health(store.now());
+  if (watched === 0) throw new Error(`${id} is not watched`);
+}
 
 /** Push channels: kept from before they are asked for until Google has ended them. */
 export function channelConformance(freshDatabase: FreshDatabase): void {
@@ -75,7 +96,34 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
         stopping: 1,
         expiring: 1,
         silentReplaced: 2,
+        silent: 0,
       });
+    });
+
+    test("are silent from what they did not tell until they tell something", async () => {
+      const store = await openTestStore(await freshDatabase());
+      const { calendars } = await store.connect("acme", "ann", ["a", "b"]);
+      for (const calendarId of calendars) {
+        const id = `of-${calendarId}`;
+        await store.channels.add({ id, calendarId, createdAt: store.now() });
+        await store.channels.confirm(id, { resourceId: id, expiresAt: store.later(HOUR_MS) });
+        await watch(store, calendarId);
+        await store.channels.noteSilence(calendarId, {
+          untoldSince: store.later(1_000),
+          dueAt: store.later(HOUR_MS),
+          pollBy: store.later(HOUR_MS),
+        });
+      }
+      const silent = async (): Promise<number> => (await store.channels.health(store.now())).silent;
+      expect(await silent()).toBe(2);
+      const [calendarId = calendarIdOf("none")] = calendars;
+      await store.refresh(calendarId);
+      await store.clock.advance(1_000);
+      await store.channels.markNotified([{ calendarId, channelId: `of-${calendarId}` }], {
+        now: store.now(),
+        debounce: DEBOUNCE,
+      });
+      expect(await silent()).toBe(1);
     });
   });
 
@@ -130,16 +178,25 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
           consecutiveFailures: 0,
           earlierAttempt: "none",
           isSilenceAnswered: true,
+          pollBy: store.later(HOUR_MS),
         });
         return { isSilent: begun.untoldSince !== undefined, isSettled };
       };
-      await store.channels.noteSilence(id, { untoldSince: store.now(), dueAt: store.now() });
+      await store.channels.noteSilence(id, {
+        untoldSince: store.now(),
+        dueAt: store.now(),
+        pollBy: store.now(),
+      });
       expect(await work(store.later(1_000), nothing)).toEqual({ isSilent: false, isSettled: true });
       expect(await work(undefined, nothing)).toBeUndefined();
       expect(await store.channels.health(store.now())).toMatchObject({ watched: 1 });
       await store.clock.advance(1_000);
       const silence = (): Promise<void> =>
-        store.channels.noteSilence(id, { untoldSince: store.now(), dueAt: store.now() });
+        store.channels.noteSilence(id, {
+          untoldSince: store.now(),
+          dueAt: store.now(),
+          pollBy: store.now(),
+        });
       expect(await work(undefined, silence)).toEqual({ isSilent: false, isSettled: false });
       expect(await work(undefined, nothing)).toEqual({ isSilent: true, isSettled: true });
       await store.clock.advance(100 * HOUR_MS);
@@ -179,7 +236,7 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
             now: store.now(),
             debounce: DEBOUNCE,
           })
-        ).length;
+        ).marked.length;
       expect(await tell()).toBe(1);
       expect(await tell()).toBe(0);
       expect(await store.calendars.get(id)).toMatchObject({
@@ -202,11 +259,18 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
       const id = await store.connectOne();
       await store.refresh(id);
       const first = store.now();
+      const tell = async (): Promise<number> => {
+        const how = { now: store.now(), debounce: DEBOUNCE };
+        const told = [{ calendarId: id, channelId: "ch" }];
+        const { early } = await store.channels.markNotified(told, how);
+        if (early.length > 0) await store.channels.putOff(early, how);
+        return early.length;
+      };
       for (let told = 0; told < 15; told += 1) {
-        await store.channels.markNotified([{ calendarId: id, channelId: "ch" }], {
-          now: store.now(),
-          debounce: DEBOUNCE,
-        });
+        const isPutOff = told > 0 && store.now() - first < DEBOUNCE.mostMs - 1_000;
+        expect(await tell()).toBe(isPutOff ? 1 : 0);
+        // Told again at once, it would gain nothing.
+        expect(await tell()).toBe(0);
         const { dueAt } = (await store.calendars.get(id)) ?? {};
         expect(dueAt).toBe(Math.min(store.now() + DEBOUNCE.quietMs, first + DEBOUNCE.mostMs));
         await store.clock.advance(900);
@@ -224,7 +288,7 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
             now: store.now(),
             debounce: DEBOUNCE,
           })
-        ).length;
+        ).early.length;
       await tell();
       await store.clock.advance(DEBOUNCE.quietMs);
       const claimed = await store.calendars.claimDue({
@@ -234,13 +298,21 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
         queuedForMs: 60_000,
       });
       expect(claimed).toHaveLength(1);
-      await tell();
+      const putOff = (): Promise<void> =>
+        store.channels.putOff([id], { now: store.now(), debounce: DEBOUNCE });
+      expect(await tell()).toBe(0);
+      await putOff();
       expect((await store.begin(id)).state.dueClass).toBe("push");
       await tell();
       await store.calendars.request(id, { class: "interactive", dueAt: store.now() });
+      const asked = store.now();
       await store.clock.advance(900);
-      await tell();
-      expect(await store.calendars.get(id)).toMatchObject({ dueClass: "interactive" });
+      expect(await tell()).toBe(0);
+      await putOff();
+      expect(await store.calendars.get(id)).toMatchObject({
+        dueClass: "interactive",
+        dueAt: asked,
+      });
     });
 
     test("of a calendar that is not known are nobody's", async () => {
@@ -248,7 +320,7 @@ export function channelConformance(freshDatabase: FreshDatabase): void {
       const told = [{ calendarId: calendarIdOf("cal_none"), channelId: "ch" }];
       expect(
         await store.channels.markNotified(told, { now: store.now(), debounce: DEBOUNCE }),
-      ).toEqual([]);
+      ).toEqual({ marked: [], early: [] });
     });
   });
 }

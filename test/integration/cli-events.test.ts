@@ -286,11 +286,15 @@ test("calendars why: when and why it is due, what it waits for, and how its last
     schemaVersion: 1,
     state: "stale",
     due: { reason: "poll", queuedUntil: null },
+    poll: { kind: "active", everyMs: 900_000, watchState: "unwatched", notifiedAt: null },
     generation: 1,
     pauses: [],
     channels: [],
     refreshes: [{ outcome: "published", class: "poll", code: null, changes: 3, requests: 2 }],
   });
+  expect(plain.stdout).toMatch(/^polled +every 15 min, give or take a quarter: .* \[active\]$/m);
+  expect(plain.stdout).toMatch(/^news +changed \d+ min ago, told by Google never, read /m);
+  expect(never.stdout).toMatch(/^polled +it has never been published \[first\]$/m);
   expect(never.stdout).toMatch(/^due .*it has never been read/m);
   expect(never.stderr).toContain("No refresh of it has ended yet");
   expect(unknown.code).toBe(1);

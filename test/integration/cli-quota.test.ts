@@ -164,3 +164,35 @@ test("a running service decides by a changed limit within seconds, and its figur
     await service.ended;
   }
 });
+
+test("--plan shows what goes out without anybody asking, and whether the day holds it", async () => {
+  const plan = z.object({
+    schemaVersion: z.literal(1),
+    limit: z.object({ perDay: z.number(), boundBy: z.string() }),
+    kinds: z.array(z.object({ kind: z.string(), count: z.number(), intervalMs: z.number() })),
+    neverRead: z.number(),
+    sum: z.number(),
+    factor: z.number(),
+    sentence: z.string(),
+    inForce: z.object({ factor: z.number() }).nullable(),
+  });
+  const lists = async (perDay: string): Promise<z.output<typeof plan>> => {
+    await runBallast(["quota", "set", "perDay", perDay, "--reason", "a test"], env);
+    return parseOutput(await runBallast(["quota", "--plan", "--json"], env), plan);
+  };
+  const ample = await lists("1000000");
+  expect(ample).toMatchObject({ factor: 1, limit: { perDay: 1_000_000, boundBy: "day" } });
+  expect(ample.sum).toBeLessThanOrEqual(1_000_000);
+  expect(ample.sentence).toContain("every calendar polled as configured");
+  const accounts = ample.kinds.find(({ kind }) => kind === "lists")?.count ?? 0;
+  expect(accounts).toBeGreaterThan(0);
+  const little = await lists("1");
+  expect(little.factor).toBeGreaterThan(1);
+  expect(little.sum).toBeLessThanOrEqual(1);
+  const { stdout, code } = await runBallast(["quota", "--plan"], env);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^lists +\d+ +6 h +\d/m);
+  expect(stdout).toMatch(/^limit +1 /m);
+  expect(stdout).toMatch(/Every interval is stretched \d+\.\d+ times/);
+  await runBallast(["quota", "set", "perDay", "default", "--reason", "a test"], env);
+});

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { CallFailed } from "../../src/core/failure.ts";
 import { consumer, type CalendarId } from "../../src/core/ids.ts";
 import type { PushChannels } from "../../src/core/push-channels.ts";
+import { createJudgeSilence } from "../../src/sync/judge-silence.ts";
 import { createRenewChannel, type RenewOutcome } from "../../src/sync/renew-channel.ts";
 import { HOUR_MS, openTestStore, type TestStore } from "../conformance/store-fixture.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -12,6 +13,9 @@ const OPTIONS = {
   leaseMs: 120_000,
   callDeadlineMs: 1_000,
   graceMs: 1_000,
+  againAfterMs: 6 * HOUR_MS,
+  pollWithinMs: 900_000,
+  unprovenPollMs: HOUR_MS,
   consumer: consumer("test"),
 };
 
@@ -116,7 +120,7 @@ test("a silence is looked at twice: a message that came meanwhile keeps the chan
   const { store, id, work, open } = await openWorld();
   await work();
   await store.clock.advance(10_000);
-  const silence = { untoldSince: store.now(), dueAt: store.now() };
+  const silence = { untoldSince: store.now(), dueAt: store.now(), pollBy: store.now() };
   const [channelId = ""] = await open();
   await store.channels.noteSilence(id, silence);
   const how = { now: store.now(), debounce: { quietMs: 1, mostMs: 1 } };
@@ -126,8 +130,45 @@ test("a silence is looked at twice: a message that came meanwhile keeps the chan
   expect(await work()).toMatchObject({ kind: "kept" });
 
   await store.clock.advance(10_000);
-  await store.channels.noteSilence(id, { untoldSince: store.now(), dueAt: store.now() });
+  await store.channels.noteSilence(id, {
+    ...silence,
+    untoldSince: store.now(),
+    dueAt: store.now(),
+  });
   expect(await work()).toMatchObject({ kind: "opened", reason: "silent", stopped: 1 });
   expect(await open()).not.toContain(channelId);
   expect((await store.calendars.get(id))?.requested).toBeGreaterThan(0);
+});
+
+test("a channel that replaced a silent one is left alone for hours when it is silent, too, and then replaced", async () => {
+  const { store, id, asked, work, open } = await openWorld();
+  await work();
+  const judge = createJudgeSilence(OPTIONS, {
+    channels: store.channels,
+    clock: store.clock,
+    random: () => 0.5,
+  });
+  const poll = async (): Promise<void> => {
+    await store.clock.advance(OPTIONS.graceMs * 2);
+    const items = [{ id: "event", updated: new Date(store.now()).toISOString() }];
+    await judge({ calendarId: id, class: "poll", items });
+    await store.clock.advance(OPTIONS.graceMs);
+  };
+  const silent = async (): Promise<number> => (await store.channels.health(store.now())).silent;
+  await poll();
+  expect(await silent()).toBe(1);
+  expect(await work()).toMatchObject({ kind: "opened", reason: "silent" });
+  expect(await silent()).toBe(0);
+
+  await poll();
+  expect(await silent()).toBe(1);
+  expect(await work()).toBeUndefined();
+  const watches = asked.filter((one) => one === "watch").length;
+  await store.clock.advance(5 * HOUR_MS);
+  expect(await work()).toBeUndefined();
+  expect(asked.filter((one) => one === "watch")).toHaveLength(watches);
+  await store.clock.advance(HOUR_MS);
+  expect(await work()).toMatchObject({ kind: "opened", reason: "silent", stopped: 1 });
+  expect(await silent()).toBe(0);
+  expect(await open()).toHaveLength(1);
 });

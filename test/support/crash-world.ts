@@ -16,7 +16,7 @@ import { testVault } from "../conformance/store-fixture.ts";
 import { compareEvents } from "./compare-events.ts";
 import { createJudge, type Came, type Watched } from "./crash-judge.ts";
 import { createSteps, type Fate, type Step, type Steps } from "./crash-steps.ts";
-import { openSyncWorld, POLL_MS, SYNC_LEASE_MS, type SyncWorld } from "./sync-world.ts";
+import { openSyncWorld, pollInTenMinutes, SYNC_LEASE_MS, type SyncWorld } from "./sync-world.ts";
 
 /** One thing that happens; `calendar` counts from 0 and wraps around. */
 export type Happening =
@@ -237,8 +237,7 @@ const ENGINE = {
   leaseMs: SYNC_LEASE_MS,
   pageDeadlineMs: 20_000,
   jobDeadlineMs: 300_000,
-  pollIntervalMs: POLL_MS,
-  intervalMs: 6 * 3_600_000,
+  intervalMs: () => 6 * 3_600_000,
   consumer: consumer("test"),
 };
 const RUN = { class: "poll", signal: new AbortController().signal } as const;
@@ -259,6 +258,7 @@ function refresh(process: {
     refreshes,
     clock: world.store.clock,
     random: () => 0.5,
+    planPoll: pollInTenMinutes,
     onAccountEffect: blameNobody,
   });
   return run(watched.id, RUN);

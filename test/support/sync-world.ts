@@ -1,6 +1,7 @@
 import { onTestFinished } from "vitest";
 import type { CalendarSource } from "../../src/core/calendar-source.ts";
 import type { CalendarRow } from "../../src/core/calendar-store.ts";
+import { epochMs } from "../../src/core/clock.ts";
 import type { GoogleEvent } from "../../src/core/google-event.ts";
 import {
   accountName,
@@ -10,6 +11,7 @@ import {
   type AccountId,
   type CalendarId,
 } from "../../src/core/ids.ts";
+import type { PlanPoll } from "../../src/core/poll-store.ts";
 import type { RefreshStore } from "../../src/core/refresh-store.ts";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import type { SimulatorOptions } from "../../src/simulator/assemble-simulator.ts";
@@ -22,7 +24,12 @@ import type { AccountEffect } from "../../src/sync/account-effect.ts";
 import { openTestStore, type TestStore } from "../conformance/store-fixture.ts";
 import { createTestSource, type TestSource } from "./test-source.ts";
 
-export const POLL_MS = 600_000;
+const POLL_MS = 600_000;
+/** Whatever there is to poll. */
+export const pollInTenMinutes: PlanPoll = (_facts, now) => ({
+  dueAt: epochMs(now + POLL_MS),
+  reason: "poll",
+});
 export const SYNC_LEASE_MS = 75_000;
 
 /** The sync engine over a real database and a simulator; only the budget grants everything. */
@@ -148,11 +155,11 @@ function createEngine(
   };
   const refreshes = needs.wrapRefreshes?.(store.refreshes) ?? store.refreshes;
   const refreshCalendar = createRefreshCalendar(
-    { ...timing, jobDeadlineMs: needs.jobDeadlineMs ?? 300_000, pollIntervalMs: POLL_MS },
-    { ...shared, refreshes },
+    { ...timing, jobDeadlineMs: needs.jobDeadlineMs ?? 300_000 },
+    { ...shared, refreshes, planPoll: pollInTenMinutes },
   );
   const discoverCalendars = createDiscoverCalendars(
-    { ...timing, intervalMs: 6 * 3_600_000 },
+    { ...timing, intervalMs: () => 6 * 3_600_000 },
     { ...shared, accounts: store.accounts },
   );
   const run = { class: "interactive", signal: new AbortController().signal } as const;

@@ -5,6 +5,7 @@ import type { ChannelRow } from "../../core/channel-store.ts";
 import type { EpochMs } from "../../core/clock.ts";
 import type { CalendarId } from "../../core/ids.ts";
 import type { PastRefresh, RefreshPast } from "../../core/refresh-history.ts";
+import { readPolled } from "../../operator-polls.ts";
 import { calendarIdArgument } from "../arguments.ts";
 import { runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
@@ -22,7 +23,10 @@ interface Findings {
   readonly account: AccountRow | undefined;
   readonly past: RefreshPast;
   readonly channels: readonly ChannelRow[];
+  readonly polled: Polled;
 }
+
+type Polled = NonNullable<Awaited<ReturnType<typeof readPolled>>>;
 
 interface Pause {
   readonly of: "account" | "calendar";
@@ -45,6 +49,17 @@ const IN_WORDS: Readonly<Record<DueReason, string>> = {
   "token-loop": "its sync tokens keep dying, so it is read in full only rarely",
   "full-resync": "its sync token died, so it is read in full",
   interrupted: "a refresh runs, or its process ended in the middle of one",
+};
+
+/** Why it is polled as often as it is. */
+const POLLED_IN_WORDS: Readonly<Record<Polled["kind"], string>> = {
+  first: "it has never been published",
+  live: "its channel is proven alive; a few notifications get lost all the same",
+  unproven: "a channel is open, but nothing says that it tells",
+  active: "polls alone find its changes, and it was read or changed lately",
+  idle: "polls alone find its changes, and it was neither read nor changed lately",
+  unwatchable: "Google does not notify of it, and it hardly ever changes",
+  slowed: "it is set aside and tried rarely",
 };
 
 /** `ballast calendars why ID`: why and when a calendar is due, and what became of it so far. */
@@ -70,16 +85,20 @@ Examples:
 }
 
 function explain(id: CalendarId, options: Options, context: CommandContext): Promise<ExitCode> {
-  return withStore(context, async (store) => {
+  return withStore(context, async (store, config) => {
     const calendar = await store.calendars.get(id);
     const past = await store.refreshHistory.of(id);
-    if (calendar === undefined || past === undefined) throw unknownCalendar(id);
+    const polled = await readPolled(id, config, store);
+    if (calendar === undefined || past === undefined || polled === undefined) {
+      throw unknownCalendar(id);
+    }
     const findings = {
       at: context.clock.now(),
       calendar,
       account: await store.accounts.get(calendar.accountId),
       past,
       channels: await store.channels.listOfCalendar(id),
+      polled,
     };
     if (options.json) context.output.json(documentOf(findings));
     else describe(findings, context);
@@ -89,7 +108,7 @@ function explain(id: CalendarId, options: Options, context: CommandContext): Pro
 
 /** What is not known is said as null: a key that is missing reads as a release that does not have it. */
 function documentOf(findings: Findings): Record<string, unknown> {
-  const { at, calendar, account, past, channels } = findings;
+  const { at, calendar, account, past, channels, polled } = findings;
   return {
     at,
     id: calendar.id,
@@ -102,6 +121,7 @@ function documentOf(findings: Findings): Record<string, unknown> {
       sentence: sentenceOf(findings),
       queuedUntil: calendar.queuedUntil ?? null,
     },
+    poll: pollDocumentOf(polled),
     generation: calendar.generation,
     currentAsOf: calendar.currentAsOf ?? null,
     marks: { requested: calendar.requested, served: calendar.served },
@@ -119,6 +139,18 @@ function documentOf(findings: Findings): Record<string, unknown> {
       lastMessageAt: channel.lastMessageAt ?? null,
     })),
     refreshes: past.refreshes.map(({ code, ...one }) => Object.assign(one, { code: code ?? null })),
+  };
+}
+
+function pollDocumentOf(polled: Polled): Record<string, unknown> {
+  return {
+    kind: polled.kind,
+    everyMs: polled.everyMs ?? null,
+    watchState: polled.watchState,
+    changedAt: polled.changedAt ?? null,
+    readAt: polled.readAt ?? null,
+    notifiedAt: polled.notifiedAt ?? null,
+    freshUntil: polled.freshUntil ?? null,
   };
 }
 
@@ -164,7 +196,7 @@ function dueSentence({ at, calendar }: Findings): string {
 }
 
 function describe(findings: Findings, { output }: CommandContext): void {
-  const { at, calendar, account, past, channels } = findings;
+  const { at, calendar, account, past, channels, polled } = findings;
   const ago = (moment: EpochMs | undefined): string =>
     moment === undefined ? "never" : `${formatAge(at - moment)} ago`;
   const because = calendar.stateReason === undefined ? "" : ` (${calendar.stateReason})`;
@@ -172,6 +204,11 @@ function describe(findings: Findings, { output }: CommandContext): void {
   const lines: readonly (readonly [string, string])[] = [
     ["calendar", `${calendar.id}  ${printable(calendar.googleId)}`],
     ["due", `${sentenceOf(findings)} [${calendar.dueReason}]`],
+    ["polled", pollInWords(polled)],
+    [
+      "news",
+      `changed ${ago(polled.changedAt)}, told by Google ${ago(polled.notifiedAt)}, read ${ago(polled.readAt)}`,
+    ],
     ["state", `${calendar.state}${because}, known to be current ${ago(calendar.currentAsOf)}`],
     ["account", `${calendar.accountId}  ${account?.state ?? "unknown"}`],
     ["marks", `requested ${String(calendar.requested)}, served ${String(calendar.served)}`],
@@ -192,6 +229,14 @@ function describe(findings: Findings, { output }: CommandContext): void {
       past.refreshes.map((one) => rowOf(one, at)),
     ),
   );
+}
+
+function pollInWords({ kind, everyMs, freshUntil }: Polled): string {
+  const every =
+    everyMs === undefined || freshUntil === undefined
+      ? ""
+      : `every ${formatAge(everyMs)}, give or take a quarter: `;
+  return `${every}${POLLED_IN_WORDS[kind]} [${kind}]`;
 }
 
 function pauseInWords({ of, reason }: Pause): string {

@@ -9,10 +9,12 @@ import { operatorName } from "../operator-name.ts";
 import { formatAge, formatTable } from "../output.ts";
 import { readQuota } from "../read-quota.ts";
 import { withStore } from "../with-store.ts";
+import { showPlan } from "./quota-plan.ts";
 
 interface ShowOptions {
   readonly hours: number;
   readonly limit: number;
+  readonly plan?: true;
   readonly json?: true;
 }
 
@@ -39,16 +41,22 @@ export function addQuotaCommand(program: Command, context: CommandContext): void
       1,
     )
     .option("--limit <n>", "at most so many of them, 1 to 1000", wholeNumber(1, 1_000), 15)
+    .option("--plan", "how often everything is polled, and whether a day's limit holds it")
     .option("--json", "one JSON document")
     .addHelpText(
       "after",
       `
 Examples:
   ballast quota
+  ballast quota --plan
   ballast quota --hours 24 --json | jq .spenders
   ballast quota set perDay 500000 --reason "half is another team's"`,
     )
-    .action(runs<ShowOptions>(context, (options) => show(options, context)));
+    .action(
+      runs<ShowOptions>(context, (options) =>
+        options.plan ? showPlan(options, context) : show(options, context),
+      ),
+    );
   const change = quota.command("set");
   change
 

@@ -1,6 +1,7 @@
 import { sql, type RawBuilder } from "kysely";
 import type { Dialect } from "../database.ts";
 import type { Migration } from "../migration.ts";
+import { noteDueTriggers } from "./note-due.ts";
 
 /** The first schema; once it is released, whatever is added comes as a step of its own. */
 export const initial: Migration = {
@@ -12,10 +13,12 @@ export const initial: Migration = {
     ...people(dialect),
     calendars(dialect),
     ...calendarIndexes(),
+    ...claims(dialect),
     ...events(dialect),
     ...changes(dialect),
     refreshHistory(),
     ...records(dialect),
+    ...leaving(dialect),
     ...usage(dialect),
   ],
 };
@@ -67,10 +70,14 @@ function people(dialect: Dialect): RawBuilder<unknown>[] {
       discovery_earlier_attempt text not null default 'none',
       discovery_failures bigint not null default 0,
       discovery_failure_code text,
+      first_class bigint not null default 2,
+      is_shadow bigint not null default 0,
       unique (tenant_id, name)
     )`,
     sql`create index accounts_due on accounts (discovery_due_at)
       where connection = 'connected' and paused_reason is null and discovery_due_at is not null`,
+    sql`create index accounts_listed on accounts (project_id, id)
+      where connection = 'connected' and paused_reason is null`,
     sql`create index accounts_of_google_user on accounts (project_id, primary_hash)
       where primary_hash is not null`,
     sql`create index accounts_by_key on accounts (grant_key, id) where grant_key is not null`,
@@ -116,7 +123,6 @@ function calendars(dialect: Dialect): RawBuilder<unknown> {
       due_at bigint,
       due_class bigint not null,
       due_reason text not null,
-      queued_until bigint,
       fence bigint not null default 0,
       lease_until bigint,
       listing_kind text,
@@ -137,21 +143,55 @@ function calendars(dialect: Dialect): RawBuilder<unknown> {
       watch_failures bigint not null default 0,
       watch_earlier_attempt text not null default 'none',
       notified_at bigint,
+      poll_kind text not null default 'first',
+      last_read_at bigint,
+      is_shadow bigint not null default 0,
       unique (account_id, google_id)
     )`;
 }
 
 function calendarIndexes(): RawBuilder<unknown>[] {
   return [
-    // The claim jumps from tenant to tenant here: the first row of each is its longest due.
+    // The first row of each tenant is its longest due.
     sql`create index calendars_due on calendars (due_class, tenant_id, due_at)
       where account_state = 'connected' and due_at is not null`,
-    sql`create index calendars_queued on calendars (tenant_id, queued_until)
-      where queued_until is not null`,
     sql`create index calendars_watch_due on calendars (tenant_id, watch_due_at)
       where account_state = 'connected' and watch_due_at is not null`,
+    // Counted as a whole, and a portion at a time is brought forward.
+    sql`create index calendars_polled on calendars (project_id, poll_kind, number)
+      where account_state = 'connected' and due_at is not null`,
+    sql`create index calendars_silent on calendars (number) where watch_silent_at is not null`,
     sql`create index calendars_of_tenant on calendars (tenant_id, id)`,
     sql`create index calendars_of_account on calendars (account_id, id)`,
+  ];
+}
+
+function claims(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  return [
+    // No foreign keys: checking one writes a lock into the wide row that these tables are there to spare.
+    sql`create table queued_calendars (
+      calendar_number bigint primary key,
+      tenant_id ${key} not null,
+      due_class bigint not null,
+      queued_until bigint not null
+    )`,
+    sql`create table due_tenants (
+      due_class bigint not null,
+      tenant_id ${key} not null,
+      look_at bigint not null,
+      turns bigint not null default 0,
+      given bigint not null default 0,
+      primary key (due_class, tenant_id)
+    )`,
+    sql`create index due_tenants_in_turn on due_tenants (due_class, look_at, turns, tenant_id)`,
+    sql`create table due_notes (
+      number ${dialect.serialKey},
+      due_class bigint not null,
+      tenant_id ${key} not null,
+      look_at bigint not null
+    )`,
+    ...noteDueTriggers(dialect),
   ];
 }
 
@@ -207,10 +247,29 @@ function changes(dialect: Dialect): RawBuilder<unknown>[] {
       event_key ${key},
       kind text not null,
       generation bigint not null,
-      at bigint not null
+      at bigint not null,
+      account_state text,
+      reason text
     )`,
     sql`create index changes_of_tenant on changes (tenant_id, sequence)`,
     sql`create index changes_at on changes (at)`,
+    sql`create table webhooks (
+      tenant_id ${key} primary key references tenants (id),
+      url text not null,
+      secret_sealed text not null,
+      secret_key text not null,
+      position bigint not null,
+      due_at bigint not null,
+      lease_until bigint,
+      fence bigint not null default 0,
+      failures bigint not null default 0,
+      failing_since bigint,
+      last_failure text,
+      disabled_reason text,
+      delivered_at bigint,
+      created_at bigint not null,
+      created_by text not null
+    )`,
   ];
 }
 
@@ -259,6 +318,11 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
     )`,
     sql`create index api_tokens_of_tenant on api_tokens (tenant_id, id)`,
     sql`create table settings (name ${key} primary key, value text not null, updated_at bigint not null)`,
+    sql`create table poll_plans (
+      project_id ${key} primary key,
+      planned_at bigint not null,
+      plan text
+    )`,
     sql`create table operator_log (
       sequence ${dialect.serialKey},
       at bigint not null,
@@ -282,6 +346,42 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
       spent bigint not null,
       ledger_at bigint not null,
       primary key (project_id, day_started_at)
+    )`,
+  ];
+}
+
+function leaving(dialect: Dialect): RawBuilder<unknown>[] {
+  const key = keyText(dialect);
+  return [
+    sql`create table removals (
+      id ${key} primary key,
+      kind text not null check (kind in ('tenant', 'account', 'calendar')),
+      tenant_id ${key} not null,
+      account_id ${key},
+      calendar_id ${key},
+      is_revoking bigint not null,
+      reason text,
+      asked_by text not null,
+      asked_at bigint not null,
+      stage text not null check (stage in ('marking', 'releasing', 'erasing', 'settling')),
+      due_at bigint not null,
+      queued_until bigint,
+      lease_until bigint,
+      fence bigint not null default 0,
+      earlier_attempt text not null default 'none',
+      channels_stopped bigint not null default 0,
+      channels_left bigint not null default 0,
+      tokens_revoked bigint not null default 0,
+      tokens_left bigint not null default 0,
+      erased_rows bigint not null default 0
+    )`,
+    sql`create index removals_of_tenant on removals (tenant_id)`,
+    // By a hash: an id is an address.
+    sql`create table excluded_calendars (
+      account_id ${key} not null references accounts (id),
+      google_hash ${key} not null,
+      excluded_at bigint not null,
+      primary key (account_id, google_hash)
     )`,
   ];
 }

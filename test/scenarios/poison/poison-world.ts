@@ -84,6 +84,7 @@ export async function openPoisonWorld({
           : { ...TIMING, pageDeadlineMs: 60_000, leaseMs: 70_000 },
         env: {
           BALLAST_POLL_SECONDS: String(pollSeconds),
+          BALLAST_SAFETY_POLL_SECONDS: String(pollSeconds),
           BALLAST_WORKER_CONCURRENCY: String(CONCURRENCY),
           // Nobody listens there: notifications are another scenario's.
           BALLAST_PUBLIC_URL: "http://127.0.0.1:9",
@@ -134,7 +135,8 @@ function openHand(
   const connection = new Redis(home.redis.socketPath, { maxRetriesPerRequest: null });
   const hasten = db.prepare(
     `update calendars set due_at = ? where id = ? and due_at > ?
-     and slowed_reason is null and lease_until is null and queued_until is null`,
+     and slowed_reason is null and lease_until is null
+     and not exists (select 1 from queued_calendars where calendar_number = number)`,
   );
   const tire = db.prepare("update calendars set consecutive_failures = ? where id = ?");
   const age = db.prepare(

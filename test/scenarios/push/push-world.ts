@@ -1,7 +1,7 @@
-import { createServer } from "node:net";
 import { z } from "zod";
 import { createSimulator, type Simulator } from "../../../src/simulator/simulator.ts";
 import type { FinishedRun } from "../../../src/queue/run-worker.ts";
+import { freePort } from "../free-port.ts";
 import { openScenarioHome, type ScenarioHome } from "../../support/scenario-home.ts";
 
 /** How much, how often, and for how long. */
@@ -83,6 +83,8 @@ export async function openPushWorld(
           BALLAST_HTTP_PORT: String(port),
           BALLAST_PUBLIC_URL: `http://127.0.0.1:${String(port)}`,
           BALLAST_POLL_SECONDS: String(plan.pollSeconds),
+          // The polls that find what was not notified, a day's worth of them in a minute.
+          BALLAST_SAFETY_POLL_SECONDS: String(plan.pollSeconds),
           BALLAST_WORKER_CONCURRENCY: "20",
           ...env,
         },
@@ -116,16 +118,4 @@ export async function openPushWorld(
     await simulator.close();
     throw error;
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      const port = address !== null && typeof address === "object" ? address.port : 0;
-      probe.close(() => resolve(port));
-    });
-  });
 }

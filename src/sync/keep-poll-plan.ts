@@ -1,0 +1,156 @@
+/**
+ * Keeps the plan of polls that all processes share.
+ *
+ * States: looking (is it my turn? then count, plan, keep; else take what another kept) → resting → … →
+ * stopped. One process in ten minutes counts. Until the first look a process polls as configured.
+ *
+ * While nothing reaches us (no public address any more, or a silent push path), calendars that rest on
+ * their channels are pulled in a portion at each look, as many as the budget lets be polled meanwhile.
+ */
+import { epochMs, type Clock } from "../core/clock.ts";
+import type { ProjectId } from "../core/ids.ts";
+import type { PlanPoll, PollKind, PollStore } from "../core/poll-store.ts";
+import { StoreUnavailable } from "../core/refusal.ts";
+import {
+  createPlanPoll,
+  intervalOf,
+  parsePollPlan,
+  planPolls,
+  type PollIntervals,
+  type PollLimits,
+  type PollPlan,
+} from "./plan-polls.ts";
+import { nextPollAt, type Random } from "./schedule.ts";
+
+const PLAN_EVERY_MS = 10 * 60_000;
+const LOOK_EVERY_MS = 60_000;
+const DAY_MS = 86_400_000;
+/** Of one transaction. */
+const MOST_PULLED_IN = 500;
+/** A stretch that moves by less is no news. */
+const NEWS_SHARE = 0.1;
+
+export interface PollPlanOptions {
+  readonly projectId: ProjectId;
+  readonly intervals: PollIntervals;
+  /** Google can reach this service. */
+  readonly hasPush: boolean;
+}
+
+export interface PollPlanDeps {
+  readonly polls: PollStore;
+  /** As they are in force now. */
+  readonly limits: () => Promise<PollLimits>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onError: (error: unknown) => void;
+  /** Told when intervals are stretched otherwise than before, or push goes silent, or tells again. */
+  readonly onNews: (plan: PollPlan) => void;
+}
+
+/** How often everything is polled, by the plan that the fleet shares. */
+export interface PollPlans {
+  readonly planPoll: PlanPoll;
+  /** Between two looks at an account's list of calendars. */
+  readonly listsIntervalMs: () => number;
+  /** Look now. Rejects where the database does. */
+  look(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Begin to keep the plan. No error ends it; each but a lost database is told. */
+export function startPollPlans(options: PollPlanOptions, deps: PollPlanDeps): PollPlans {
+  const { intervals } = options;
+  const { clock, random } = deps;
+  const stopping = new AbortController();
+  let plan: PollPlan | undefined;
+  const planNow = (): PollPlan | undefined => plan;
+
+  const look = async (): Promise<void> => {
+    const before = plan;
+    plan = (await makePlan(options, deps)) ?? plan;
+    if (plan !== undefined && isNews(before, plan)) deps.onNews(plan);
+    await pullIn({ options, deps, plan });
+  };
+
+  const loop = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      try {
+        await look();
+      } catch (error) {
+        // Told by those who need it more; intervals stay as they are.
+        if (!(error instanceof StoreUnavailable)) deps.onError(error);
+      }
+      // Woken by being stopped.
+      await clock.sleep(LOOK_EVERY_MS, stopping.signal).catch(() => undefined);
+    }
+  };
+  const ended = loop();
+
+  return {
+    planPoll: createPlanPoll(options, { plan: planNow, random }),
+    listsIntervalMs: () => intervalOf("lists", { plan, intervals }),
+    look,
+    async stop() {
+      stopping.abort();
+      await ended;
+    },
+  };
+}
+
+/** The plan in force: made now where it is this process's turn. */
+async function makePlan(
+  { projectId, intervals }: PollPlanOptions,
+  { polls, clock, limits }: PollPlanDeps,
+): Promise<PollPlan | undefined> {
+  const now = clock.now();
+  if (!(await polls.takeTurn(projectId, { now, everyMs: PLAN_EVERY_MS }))) {
+    return parsePollPlan(await polls.plan(projectId));
+  }
+  const census = await polls.census(projectId, now);
+  const made = planPolls({ census, limits: await limits(), intervals }, now);
+  await polls.keepPlan(projectId, made);
+  return made;
+}
+
+function isNews(before: PollPlan | undefined, plan: PollPlan): boolean {
+  const known = before ?? { factor: 1, isPushSilent: false };
+  return (
+    known.isPushSilent !== plan.isPushSilent ||
+    Math.abs(plan.factor - known.factor) > known.factor * NEWS_SHARE
+  );
+}
+
+async function pullIn(of: {
+  readonly options: PollPlanOptions;
+  readonly deps: PollPlanDeps;
+  readonly plan: PollPlan | undefined;
+}): Promise<void> {
+  const { options, deps, plan } = of;
+  const { projectId, hasPush, intervals } = options;
+  if (plan === undefined || (hasPush && !plan.isPushSilent)) return;
+  const changes: readonly (readonly [from: PollKind, to: "active" | "unproven"])[] = hasPush
+    ? [["live", "unproven"]]
+    : [
+        ["live", "active"],
+        ["unproven", "active"],
+      ];
+  // Each costs one poll more than was planned for: those may take what polls have between two looks.
+  const share = Math.floor((plan.forPolls * LOOK_EVERY_MS) / DAY_MS);
+  let left = Math.max(1, share);
+  for (const [from, to] of changes) {
+    const everyMs = intervalOf(to, { plan, intervals });
+    for (;;) {
+      const limit = Math.min(left, MOST_PULLED_IN);
+      if (limit === 0) return;
+      const now = deps.clock.now();
+      const pollBy = Array.from({ length: limit }, () =>
+        // From now on, so that they do not come all at once.
+        epochMs(Math.round(now + (nextPollAt(now, everyMs, deps.random) - now) * deps.random())),
+      );
+      const pulled = await deps.polls.pullIn(projectId, { from, to, pollBy });
+      left -= pulled;
+      if (pulled < limit) break;
+    }
+  }
+}
