@@ -1,6 +1,7 @@
 import type { Config } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import type { DrainStep } from "./core/drain.ts";
+import type { EventStore } from "./core/event-store.ts";
 import { projectId } from "./core/ids.ts";
 import type { StoreHealth } from "./core/store-health.ts";
 import type { Logger } from "./observability/logger.ts";
@@ -14,12 +15,7 @@ import type { Store } from "./store/open-store.ts";
 /** There is one project for now; schema, keys and code know several. */
 export const PROJECT = projectId("default");
 
-/** How push behaves unless told otherwise. */
-export const PUSH_TIMING: PushTiming = {
-  quietMs: 2_000,
-  mostMs: 10_000,
-  silenceGraceMs: 120_000,
-};
+const SILENCE_GRACE_MS = 120_000;
 
 const SAME_TROUBLE_MS = 60_000;
 
@@ -34,6 +30,8 @@ export interface AppOptions {
   /** Shorter than the defaults in tests that kill workers and wait for their work to be taken over. */
   readonly timing?: Partial<WorkTiming>;
   readonly push?: Partial<PushTiming>;
+  /** How removals take their time; other values than the defaults in tests that wait for one. */
+  readonly removals?: { readonly settleMs?: number; readonly releaseWithinMs?: number };
 }
 
 /** How long a worker's claims on work outlive it when it dies. */
@@ -64,6 +62,16 @@ export interface AppDeps {
   readonly storeHealth?: StoreHealth;
   /** Stands between the guard and the budget: for experiments that show what the breaker and the retry mark are good for. */
   readonly wrapBroker?: (broker: PermitBroker) => PermitBroker;
+  /** Stands between readers and the published copies: for experiments that count what is read. */
+  readonly wrapEvents?: (events: EventStore) => EventStore;
+}
+
+/** How push behaves in this process. */
+export function pushTimingOf({
+  config,
+  options,
+}: Pick<Starting, "config" | "options">): PushTiming {
+  return { ...config.push, silenceGraceMs: SILENCE_GRACE_MS, ...options.push };
 }
 
 /** What every part is started with; each adds the step that stops it, so that the last started stops first. */

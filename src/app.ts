@@ -44,7 +44,11 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
     migrateWhenEmpty: options.migrateWhenEmpty ?? false,
   });
   started.push({ name: "database", run: () => opened.close() });
-  const store = { ...opened, health: deps.storeHealth ?? opened.health };
+  const store = {
+    ...opened,
+    health: deps.storeHealth ?? opened.health,
+    events: deps.wrapEvents?.(opened.events) ?? opened.events,
+  };
 
   const queue = await openWorkQueue(
     { redis: options.redis, connectWithinMs: 5_000 },
@@ -60,6 +64,7 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
   const status = createStatus({
     calendars: store.calendars,
     accounts: store.accounts,
+    channels: store.channels,
     usage: store.usage,
     deadGrants: store.deadGrants,
     projectTroubles: store.projectTroubles,
@@ -70,6 +75,6 @@ async function startParts(starting: Starting): Promise<Omit<App, "drain">> {
   const httpUrl =
     options.role === "worker"
       ? undefined
-      : await startHttp(starting, { store, metrics, status, queue });
+      : await startHttp(starting, { store, budget, metrics, status, queue });
   return { httpUrl, status };
 }

@@ -1,5 +1,9 @@
-import { PUSH_TIMING, tellTrouble, type Parts, type Starting } from "./app-parts.ts";
+import { PROJECT, pushTimingOf, tellTrouble, type Parts, type Starting } from "./app-parts.ts";
+import type { Clock } from "./core/clock.ts";
+import type { QuotaStatus } from "./core/quota-status.ts";
+import { LedgerUnavailable } from "./core/refusal.ts";
 import { createPushTokens } from "./google/push-token.ts";
+import type { ApiDeps } from "./http/api-routes.ts";
 import { createHttpServer } from "./http/create-http-server.ts";
 import { createKnownChannels } from "./http/known-channels.ts";
 import type { NotificationRouteDeps } from "./http/notification-route.ts";
@@ -7,19 +11,27 @@ import { createNotificationRecorder } from "./http/record-notifications.ts";
 import { createRequestRecorder } from "./http/record-requests.ts";
 import { PUSH_TOKEN_PURPOSE } from "./open-google.ts";
 import type { Status } from "./operate/status.ts";
+import { createAppReader } from "./operator-app.ts";
+import { readQuotaReport } from "./operator-quota.ts";
+import { readQuotaStatus } from "./quota/quota-status.ts";
 import type { WorkQueue } from "./queue/work-queue.ts";
 import type { Store } from "./store/open-store.ts";
 
-/** For each scope. A person's clicks are far below; what a programme asks too often is one refresh anyway. */
-const LIMITS_PER_MINUTE = { token: 3_000, tenant: 1_200, consumer: 600 } as const;
-const NOTIFICATIONS = { gatherMs: 20, keepWithinMs: 1_000, batchLimit: 1_000 } as const;
+const NOTIFICATIONS = {
+  gatherMs: 20,
+  keepWithinMs: 1_000,
+  batchLimit: 5_000,
+  putOffEveryMs: 250,
+} as const;
 /** A few megabytes. */
 const KNOWN_CHANNELS = { keptForMs: 60_000, limit: 20_000 } as const;
 
 /** The part of a process that answers HTTP. Resolves with its address. */
 export async function startHttp(
   starting: Starting,
-  parts: Pick<Parts, "store" | "metrics" | "queue"> & { readonly status: () => Promise<Status> },
+  parts: Pick<Parts, "store" | "metrics" | "queue" | "budget"> & {
+    readonly status: () => Promise<Status>;
+  },
 ): Promise<string> {
   const { config, deps, started } = starting;
   const { store, metrics, status, queue } = parts;
@@ -29,7 +41,6 @@ export async function startHttp(
     {
       ...config.http,
       tokens: config.apiTokens,
-      limits: LIMITS_PER_MINUTE,
       closeWithinMs: 2_000,
     },
     {
@@ -39,20 +50,24 @@ export async function startHttp(
       metrics: {
         contentType: metrics.contentType,
         render: async () => {
-          const { calendars, accounts, backlog } = await status();
+          const { calendars, accounts, backlog, push } = await status();
           if (calendars !== undefined) metrics.setCalendars(calendars);
           if (accounts !== undefined) metrics.setAccounts(accounts);
           if (backlog !== undefined) metrics.setBacklog(backlog);
+          if (push !== undefined) metrics.setPushHealth(push);
           // A database that cannot be read is told by the status above.
           if (calendars !== undefined) {
-            metrics.setPushHealth(await store.channels.health(deps.clock.now()));
+            metrics.setWebhooks(await store.webhooks.health(), deps.clock.now());
           }
           return metrics.render();
         },
       },
       notifications: createNotifications(starting, parts),
-      accounts: store.accounts,
-      calendars: store.calendars,
+      ...createApiDeps(starting, parts),
+      changeNews: store.changeNews,
+      onChangeWaits: (waiting) => {
+        metrics.setChangeWaits(waiting);
+      },
       tokens: store.tokens,
       recorder,
       readiness: () => readReadiness(store, queue),
@@ -62,13 +77,51 @@ export async function startHttp(
   return server.url;
 }
 
+/** What the routes under `/v1` read and write. */
+function createApiDeps(
+  { config, deps }: Starting,
+  { store, budget }: Pick<Parts, "store" | "budget">,
+): Omit<ApiDeps, "targets" | "recorder" | "changeWaits" | "clock"> & Pick<Store, "changes"> {
+  const { clock } = deps;
+  const { client, oauthAuthUrl: authUrl } = config.google;
+  return {
+    tenants: store.tenants,
+    accounts: store.accounts,
+    calendars: store.calendars,
+    changes: store.changes,
+    webhooks: store.webhooks,
+    allowPrivateWebhooks: config.allowPrivateWebhooks,
+    events: store.events,
+    reader: createAppReader(store, { clock }),
+    projectId: PROJECT,
+    consent: client === undefined ? undefined : { authUrl, clientId: client.id },
+    readQuota: (asked) =>
+      readQuotaReport(asked, { store, clock, readQuota: () => readLedger({ budget }, clock) }),
+  };
+}
+
+/** Undefined: the ledger cannot be asked now, or is not open yet. */
+async function readLedger(
+  { budget }: Pick<Parts, "budget">,
+  clock: Clock,
+): Promise<QuotaStatus | undefined> {
+  try {
+    const status = await readQuotaStatus(budget.ledger, clock);
+    return status === "opening" ? undefined : status;
+  } catch (error) {
+    if (error instanceof LedgerUnavailable) return undefined;
+    throw error;
+  }
+}
+
 /** Notifications of Google's, from the token to the row. */
 function createNotifications(
-  { options, deps, started }: Starting,
+  starting: Starting,
   { store, metrics }: Pick<Parts, "store" | "metrics">,
 ): Omit<NotificationRouteDeps, "clock"> {
+  const { deps, started } = starting;
   const { channels } = store;
-  const { quietMs, mostMs } = { ...PUSH_TIMING, ...options.push };
+  const { quietMs, mostMs } = pushTimingOf(starting);
   const recorder = createNotificationRecorder(
     { ...NOTIFICATIONS, debounce: { quietMs, mostMs } },
     { channels, clock: deps.clock, onError: tellTrouble(deps, "Notifications could not be kept") },

@@ -8,25 +8,31 @@ import { randomUUID } from "node:crypto";
 import { isIP } from "node:net";
 import helmet from "@fastify/helmet";
 import fastify, { type FastifyInstance } from "fastify";
+import type { ChangeNews, ChangeStore } from "../core/change-store.ts";
 import type { Clock } from "../core/clock.ts";
 import type { TokenStore } from "../core/token-store.ts";
 import type { Logger } from "../observability/logger.ts";
 import { addAccess, type DeclaredRoute } from "./access.ts";
+import { addApiRoutes } from "./add-api-routes.ts";
+import { createApiHandlers, type ApiDeps } from "./api-routes.ts";
 import type { ApiToken } from "./bearer-tokens.ts";
+import { createTargetFinder } from "./find-target.ts";
 import { addHealthRoutes, type HealthDeps } from "./health-routes.ts";
-import { asProblem, describeProblem, HttpProblem } from "./http-problem.ts";
+import { HttpProblem } from "./http-problem.ts";
 import { renderOverview, STYLESHEET } from "./overview-page.ts";
 import { createRateLimits, type RouteLimits } from "./rate-limits.ts";
-import { addRefreshRoute, type RefreshRouteDeps } from "./refresh-route.ts";
 import { addNotificationRoute, type NotificationRouteDeps } from "./notification-route.ts";
+import { refuseUnreadable, sendProblem, sendUnroutable } from "./send-problem.ts";
 import { createShortCache } from "./short-cache.ts";
 import { createTokenVerifier } from "./verify-token.ts";
+import { createChangeWaits, type ChangeWaits } from "./wait-for-changes.ts";
 
 const BODY_LIMIT_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 1_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 5_000;
 const CACHE_MS = 1_000;
+const MOST_IN_PATH = 4_096;
 
 /** Where the server listens and whom it lets in. */
 export interface HttpServerOptions {
@@ -40,8 +46,12 @@ export interface HttpServerOptions {
 }
 
 /** What its routes show and do. */
-export interface HttpServerDeps extends HealthDeps, RefreshRouteDeps {
-  readonly tokens: Pick<TokenStore, "find" | "noteUsed">;
+export interface HttpServerDeps extends HealthDeps, Omit<ApiDeps, "targets" | "changeWaits"> {
+  readonly changes: Pick<ChangeStore, "read" | "head" | "waiting">;
+  readonly changeNews: ChangeNews;
+  /** Told how many requests wait for changes. */
+  readonly onChangeWaits?: (waiting: number) => void;
+  readonly tokens: Pick<TokenStore, "find" | "noteUsed" | "hasUsable">;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly notifications: Omit<NotificationRouteDeps, "clock">;
@@ -72,12 +82,7 @@ export async function createHttpServer(
   options: HttpServerOptions,
   deps: HttpServerDeps,
 ): Promise<HttpServer> {
-  if (!isLoopback(options.host) && options.tokens.length === 0) {
-    throw new HttpAddressRefused(
-      "BALLAST_HTTP_PUBLIC_WITHOUT_TOKENS",
-      `BALLAST_HTTP_HOST is ${options.host}, which others can reach, and BALLAST_API_TOKENS names nobody who may. Set BALLAST_API_TOKENS, or listen on 127.0.0.1.`,
-    );
-  }
+  if (!isLoopback(options.host)) await requireTokens(options, deps);
   const server = createBareServer(deps.logger);
   const { clock, logger } = deps;
   const status = createShortCache({ maxAgeMs: CACHE_MS }, { clock, read: deps.status });
@@ -98,7 +103,10 @@ export async function createHttpServer(
     },
   });
   const { callerOf, routes } = addAccess(server, { verifier, limits });
-  addRefreshRoute(server, { callerOf, limits }, deps);
+  const targets = createTargetFinder(deps);
+  const changeWaits = addChangeWaits(server, deps);
+  const handlers = createApiHandlers({ ...deps, targets, changeWaits });
+  addApiRoutes(server, { callerOf, limits }, handlers);
   await addNotificationRoute(server, { ...deps.notifications, clock });
   await listen(server, options);
   return {
@@ -111,6 +119,18 @@ export async function createHttpServer(
   };
 }
 
+/** Who listens for others has said who may ask, by an operator's token or a tenant's. Routes check every request anyway. */
+async function requireTokens(
+  { host, tokens }: HttpServerOptions,
+  deps: Pick<HttpServerDeps, "tokens">,
+): Promise<void> {
+  if (tokens.length > 0 || (await deps.tokens.hasUsable())) return;
+  throw new HttpAddressRefused(
+    "BALLAST_HTTP_PUBLIC_WITHOUT_TOKENS",
+    `BALLAST_HTTP_HOST is ${host}, which others can reach, and there is no token yet that says who may ask. Set BALLAST_API_TOKENS, make a tenant's with \`ballast tokens create\`, or listen on 127.0.0.1.`,
+  );
+}
+
 function createBareServer(logger: Logger): FastifyInstance {
   const server = fastify({
     logger: false,
@@ -120,6 +140,12 @@ function createBareServer(logger: Logger): FastifyInstance {
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxRequestsPerSocket: 1_000,
     forceCloseConnections: "idle",
+    // Names of an adopter's own, written in an address.
+    routerOptions: { maxParamLength: MOST_IN_PATH },
+    frameworkErrors: (_error, _request, reply) => {
+      sendUnroutable(reply);
+    },
+    clientErrorHandler: refuseUnreadable,
     // A caller's own id is kept where it is harmless in a log, so that both logs can be read together.
     genReqId: (request) => {
       const theirs = request.headers["x-request-id"];
@@ -136,20 +162,27 @@ function createBareServer(logger: Logger): FastifyInstance {
   server.setNotFoundHandler((request) => {
     throw new HttpProblem("route-unknown", { detail: `${request.method} is not served here.` });
   });
-  server.setErrorHandler((error, request, reply) => {
-    const problem = asProblem(error);
-    const { status, body } = describeProblem(problem, request.id);
-    if (status >= 500) {
-      const route = request.routeOptions.url ?? "unknown";
-      logger.log("error", "HTTP request failed", { requestId: request.id, route, status, error });
-    }
-    if (status === 401) reply.header("www-authenticate", "Bearer");
-    if (problem.retryAfterSeconds !== undefined) {
-      reply.header("retry-after", String(problem.retryAfterSeconds));
-    }
-    return reply.code(status).type("application/problem+json").send(JSON.stringify(body));
-  });
+  server.setErrorHandler((error, request, reply) => sendProblem(error, { request, reply }, logger));
   return server;
+}
+
+/** A part of the connections, so that others are answered while all of these wait. */
+const WAITS = { lookEveryMs: 1_000, perToken: 5, most: MAX_CONNECTIONS / 4 } as const;
+
+/** Those who wait are answered before the server closes: it would wait for them. */
+function addChangeWaits(server: FastifyInstance, deps: HttpServerDeps): ChangeWaits {
+  const { changes, changeNews, clock, logger, onChangeWaits } = deps;
+  const waits = createChangeWaits(WAITS, {
+    changes,
+    changeNews,
+    clock,
+    onError: (error) => {
+      logger.log("warn", "New changes could not be looked for", { error });
+    },
+    onCount: (waiting) => onChangeWaits?.(waiting),
+  });
+  server.addHook("preClose", () => waits.close());
+  return waits;
 }
 
 async function addSecurityHeaders(server: FastifyInstance): Promise<void> {

@@ -1,8 +1,10 @@
+import { QuestionRefused, type QuestionProblem } from "../core/calendar-reads.ts";
 import { Refused } from "../core/refusal.ts";
 
 /** Every way in which a request to our HTTP API can fail; stable, for programs to decide by. */
 export type ProblemCode =
   | "bad-request"
+  | "invalid-parameter"
   | "invalid-body"
   | "body-too-large"
   | "unsupported-media-type"
@@ -11,15 +13,30 @@ export type ProblemCode =
   | "scope-missing"
   | "operators-only"
   | "route-unknown"
+  | "unknown-tenant"
+  | "unknown-account"
   | "unknown-calendar"
+  | "unknown-webhook"
+  | "changes-forgotten"
   | "calendar-not-refreshable"
+  | "reconnect-impossible"
+  | Exclude<QuestionProblem, "too-many-calendars">
   | "too-many-requests"
   | "store-unavailable"
   | "overloaded"
   | "internal";
 
-const TITLES: Record<ProblemCode, { readonly status: number; readonly title: string }> = {
+/** Every code there is, with its status and title. */
+export const PROBLEMS: Readonly<
+  Record<ProblemCode, { readonly status: number; readonly title: string }>
+> = {
   "bad-request": { status: 400, title: "The request is malformed" },
+  "invalid-parameter": { status: 400, title: "The path or the query is not what this route takes" },
+  "range-empty": { status: 400, title: "The range does not end after it begins" },
+  "range-too-long": { status: 400, title: "The range is too long" },
+  "bad-time-zone": { status: 400, title: "There is no such time zone" },
+  "bad-cursor": { status: 400, title: "The cursor is not one of this route's" },
+  "answer-too-large": { status: 400, title: "The answer would be too large" },
   "invalid-body": { status: 400, title: "The body is not what this route takes" },
   "body-too-large": { status: 413, title: "The body is too large" },
   "unsupported-media-type": { status: 415, title: "The body must be application/json" },
@@ -28,8 +45,13 @@ const TITLES: Record<ProblemCode, { readonly status: number; readonly title: str
   "scope-missing": { status: 403, title: "The token may not do this" },
   "operators-only": { status: 403, title: "Only an operator's token may do this" },
   "route-unknown": { status: 404, title: "There is no such route" },
+  "unknown-tenant": { status: 404, title: "There is no such tenant" },
+  "unknown-account": { status: 404, title: "There is no such account" },
   "unknown-calendar": { status: 404, title: "There is no such calendar" },
+  "unknown-webhook": { status: 404, title: "The tenant has no webhook" },
+  "changes-forgotten": { status: 410, title: "These changes are kept no longer" },
   "calendar-not-refreshable": { status: 409, title: "The calendar cannot be refreshed now" },
+  "reconnect-impossible": { status: 409, title: "A page cannot reconnect this account" },
   "too-many-requests": { status: 429, title: "Too many requests" },
   "store-unavailable": { status: 503, title: "The database cannot be used right now" },
   overloaded: { status: 503, title: "Too much waits here already" },
@@ -41,18 +63,22 @@ export class HttpProblem extends Error {
   override readonly name = "HttpProblem";
   readonly code: ProblemCode;
   readonly retryAfterSeconds: number | undefined;
+  /** Where to go on, where the problem is that one cannot go on from here. */
+  readonly next: string | undefined;
 
   constructor(
     code: ProblemCode,
     options: {
       readonly detail: string;
       readonly retryAfterSeconds?: number;
+      readonly next?: string;
       readonly cause?: unknown;
     },
   ) {
     super(options.detail, { cause: options.cause });
     this.code = code;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.next = options.next;
   }
 }
 
@@ -61,7 +87,7 @@ export function describeProblem(
   problem: HttpProblem,
   requestId: string,
 ): { readonly status: number; readonly body: Readonly<Record<string, unknown>> } {
-  const { status, title } = TITLES[problem.code];
+  const { status, title } = PROBLEMS[problem.code];
   return {
     status,
     body: {
@@ -71,6 +97,7 @@ export function describeProblem(
       detail: problem.message,
       code: problem.code,
       requestId,
+      ...(problem.next === undefined ? {} : { next: problem.next }),
     },
   };
 }
@@ -78,6 +105,10 @@ export function describeProblem(
 /** Whatever a route threw, as a problem; what is not known by name is `internal` and says nothing more. */
 export function asProblem(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
+  if (error instanceof QuestionRefused) {
+    const code = error.code === "too-many-calendars" ? "invalid-parameter" : error.code;
+    return new HttpProblem(code, { detail: error.message, cause: error });
+  }
   if (error instanceof Refused && error.code === "BALLAST_STORE_UNAVAILABLE") {
     return new HttpProblem("store-unavailable", {
       detail: "Nothing was changed. Try again after the time in Retry-After.",

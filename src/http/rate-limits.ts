@@ -6,10 +6,11 @@
  */
 import type { Clock } from "../core/clock.ts";
 import type { TenantId } from "../core/ids.ts";
+import type { Access } from "./access.ts";
 import { HttpProblem } from "./http-problem.ts";
 import type { Caller } from "./verify-token.ts";
 
-/** Requests a minute; as many may come at once after a quiet minute. */
+/** Requests a minute; as many may come at once after a quiet minute. The scopes are counted apart. */
 export interface RouteLimits {
   readonly token: number;
   readonly tenant: number;
@@ -17,13 +18,18 @@ export interface RouteLimits {
 }
 
 export interface RateLimits {
-  /** Count a request of a token, and of the tenant where the token is a tenant's; throws the 429. */
-  charge(caller: Caller, scope: string): void;
+  /**
+   * Count a request of a token, and of the tenant where the token is a tenant's; throws the 429. `cost`: a
+   * question about many things counts as many; one unless given.
+   */
+  charge(caller: Caller, scope: Access["scope"], cost?: number): void;
   /** Count an operator's request against the tenant it turned out to be for; nothing for a tenant's token. */
-  chargeTarget(caller: Caller, scope: string, tenantId: TenantId): void;
+  chargeTarget(caller: Caller, scope: Access["scope"], tenantId: TenantId): void;
 }
 
 const MOST_BUCKETS = 30_000;
+/** A booking page asks a thousand times a second, and is answered from memory; what is written is another matter. */
+const TIMES: Readonly<Record<Access["scope"], number>> = { read: 100, refresh: 1, operate: 1 };
 const MINUTE_MS = 60_000;
 
 interface Bucket {
@@ -49,15 +55,16 @@ export function createRateLimits(
     return Math.min(perMinute, bucket.tokens + ((nowMs - bucket.atMs) * perMinute) / MINUTE_MS);
   }
 
-  function take(charges: readonly Charge[]): void {
+  function take(charges: readonly Charge[], cost: number): void {
     const nowMs = deps.clock.monotonicMs();
-    // Nothing is taken unless all of them have one: a refused request costs its tenant nothing.
+    // Nothing is taken unless all of them have enough: a refused request costs its tenant nothing.
     for (const charge of charges) {
       const tokens = filled(charge, nowMs);
-      if (tokens < 1) throw tooMany(charge, tokens);
+      const missing = costFor(charge, cost) - tokens;
+      if (missing > 0) throw tooMany(charge, missing);
     }
     for (const charge of charges) {
-      const tokens = filled(charge, nowMs) - 1;
+      const tokens = filled(charge, nowMs) - costFor(charge, cost);
       buckets.delete(charge.key);
       buckets.set(charge.key, { tokens, atMs: nowMs });
     }
@@ -67,34 +74,43 @@ export function createRateLimits(
     }
   }
 
-  function ofTenant(caller: Caller, scope: string, tenantId: TenantId): readonly Charge[] {
-    const consumer = JSON.stringify([scope, "consumer", tenantId, caller.name]);
+  function ofTenant(caller: Caller, scope: Access["scope"], tenantId: TenantId): readonly Charge[] {
+    const times = TIMES[scope];
     return [
       {
         key: JSON.stringify([scope, "tenant", tenantId]),
-        perMinute: limits.tenant,
+        perMinute: limits.tenant * times,
         whose: "the tenant",
       },
-      { key: consumer, perMinute: limits.consumer, whose: `${caller.name} for the tenant` },
+      {
+        key: JSON.stringify([scope, "consumer", tenantId, caller.name]),
+        perMinute: limits.consumer * times,
+        whose: `${caller.name} for the tenant`,
+      },
     ];
   }
 
   return {
-    charge(caller, scope) {
+    charge(caller, scope, cost = 1) {
       const key = JSON.stringify([scope, "token", caller.tokenId]);
-      const own = { key, perMinute: limits.token, whose: "this token" };
+      const own = { key, perMinute: limits.token * TIMES[scope], whose: "this token" };
       const { tenantId } = caller;
-      take(tenantId === undefined ? [own] : [own, ...ofTenant(caller, scope, tenantId)]);
+      take(tenantId === undefined ? [own] : [own, ...ofTenant(caller, scope, tenantId)], cost);
     },
     chargeTarget(caller, scope, tenantId) {
-      if (caller.tenantId === undefined) take(ofTenant(caller, scope, tenantId));
+      if (caller.tenantId === undefined) take(ofTenant(caller, scope, tenantId), 1);
     },
   };
 }
 
-function tooMany({ perMinute, whose }: Charge, tokens: number): HttpProblem {
+/** A question that costs more than a minute's worth is asked once a minute, not never. */
+function costFor({ perMinute }: Charge, cost: number): number {
+  return Math.min(cost, perMinute);
+}
+
+function tooMany({ perMinute, whose }: Charge, missing: number): HttpProblem {
   return new HttpProblem("too-many-requests", {
-    detail: `At most ${String(perMinute)} a minute for ${whose}. Asking again for the same calendar is not needed: it is refreshed once.`,
-    retryAfterSeconds: Math.max(1, Math.ceil(((1 - tokens) * MINUTE_MS) / perMinute / 1_000)),
+    detail: `At most ${String(perMinute)} a minute for ${whose}. Asking for the same refresh again is not needed: it is one refresh.`,
+    retryAfterSeconds: Math.max(1, Math.ceil((missing * MINUTE_MS) / perMinute / 1_000)),
   });
 }

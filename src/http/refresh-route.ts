@@ -1,64 +1,62 @@
-import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import type { CalendarStore, RequestOutcome } from "../core/calendar-store.ts";
+import type { RequestOutcome } from "../core/calendar-store.ts";
 import type { Clock } from "../core/clock.ts";
-import { tenantId } from "../core/ids.ts";
-import type { CallerOf } from "./access.ts";
-import {
-  createTargetFinder,
-  type Target,
-  type TargetFinder,
-  type TargetQuery,
-} from "./find-target.ts";
+import { named } from "./api-fields.ts";
+import { defineRoute, type ApiHandler, type ApiRequest } from "./define-route.ts";
+import type { Target, TargetFinder, TargetQuery } from "./find-target.ts";
 import { HttpProblem } from "./http-problem.ts";
-import type { RateLimits } from "./rate-limits.ts";
 import type { RequestRecorder } from "./record-requests.ts";
 import type { Caller } from "./verify-token.ts";
+import { unknownCalendar } from "./visible.ts";
 
-const SCOPE = "refresh";
-
-const ourId = z.string().regex(/^cal_[A-Za-z0-9_-]{1,64}$/, "calendarId is Ballast's own, cal_…");
-const name = z.string().min(1).max(256);
-const requestClass = z.enum(["interactive", "poll"]).default("interactive");
-const byOurId = z.strictObject({ calendarId: ourId, class: requestClass });
+const requestClass = z
+  .enum(["interactive", "poll"])
+  .default("interactive")
+  .meta({ description: "`poll` where nobody waits." });
+const byOurId = z.strictObject({ calendarId: named.calendarId, class: requestClass });
 const byGoogleId = z.strictObject({
-  tenant: name.optional(),
-  account: name,
-  googleCalendarId: z.string().min(1).max(1_024),
+  tenant: named.tenant.optional(),
+  account: named.accountName,
+  googleCalendarId: named.googleCalendarId,
   class: requestClass,
 });
-const bodySchema = z.union([byOurId, byGoogleId]);
 
-/** What the refresh route is allowed and needs. */
+/** `POST /v1/refresh` */
+export const requestRefresh = defineRoute({
+  method: "POST",
+  path: "/v1/refresh",
+  summary:
+    "Someone knows that a calendar changed, or waits for it. However many ask, it is one refresh; nothing is waited for. It is served when the calendar's `served` has reached `mark`. An operator's token names the `tenant` beside an account.",
+  access: { scope: "refresh", for: "tenants" },
+  body: z.union([byOurId, byGoogleId]),
+  status: 202,
+  answer: z.strictObject({
+    schemaVersion: z.literal(1),
+    calendarId: z.string(),
+    outcome: z.literal("marked"),
+    mark: z.int(),
+  }),
+  problems: ["unknown-calendar", "calendar-not-refreshable"],
+});
+
+/** What the refresh route needs. */
 export interface RefreshRouteDeps {
   readonly clock: Pick<Clock, "now">;
-  readonly calendars: Pick<CalendarStore, "get" | "list">;
-  readonly accounts: Parameters<typeof createTargetFinder>[0]["accounts"];
+  readonly targets: TargetFinder;
   readonly recorder: RequestRecorder;
 }
 
-/**
- * `POST /v1/refresh`: someone knows that a calendar changed, or a person waits for it. Marks the row (I6);
- * however many ask, it is one refresh. 202 with the mark: it will be refreshed; nothing is waited for.
- */
-export function addRefreshRoute(
-  server: FastifyInstance,
-  access: { readonly callerOf: CallerOf; readonly limits: RateLimits },
-  deps: RefreshRouteDeps,
-): void {
-  const targets = createTargetFinder(deps);
-  server.post(
-    "/v1/refresh",
-    { config: { access: { scope: SCOPE, for: "tenants" } } },
-    async (request, reply) => {
-      const caller = access.callerOf(request);
-      const { query, class: wanted } = readBody(request.body, caller);
+/** The handler of the refresh route. Marks the row (I6); 202 when the mark is in the database. */
+export function createRefreshHandlers({ clock, targets, recorder }: RefreshRouteDeps): {
+  readonly requestRefresh: ApiHandler<typeof requestRefresh>;
+} {
+  return {
+    async requestRefresh({ caller, body, chargeTarget }) {
+      const query = queryOf(body, caller);
       const target = await findTarget(query, caller, targets);
-      access.limits.chargeTarget(caller, SCOPE, target.tenantId);
-      const mark = (found: Target): Promise<RequestOutcome> => {
-        const { calendarId } = found;
-        return deps.recorder.record({ calendarId, class: wanted, dueAt: deps.clock.now() });
-      };
+      chargeTarget(target.tenantId);
+      const mark = ({ calendarId }: Target): Promise<RequestOutcome> =>
+        recorder.record({ calendarId, class: body.class, dueAt: clock.now() });
       let outcome = await mark(target);
       if (outcome.kind === "unknown-calendar") {
         // Removed since it was found, and perhaps connected again under another id.
@@ -71,14 +69,16 @@ export function addRefreshRoute(
           detail: `${target.calendarId} is lost or paused, or its account must be connected again.`,
         });
       }
-      return reply.code(202).send({
-        schemaVersion: 1,
-        calendarId: target.calendarId,
-        outcome: "marked",
-        mark: outcome.mark,
-      });
+      return {
+        body: {
+          schemaVersion: 1,
+          calendarId: target.calendarId,
+          outcome: "marked",
+          mark: outcome.mark,
+        },
+      };
     },
-  );
+  };
 }
 
 /** Another tenant's calendar is not there: same answer, same work. */
@@ -93,39 +93,13 @@ async function findTarget(
   return target;
 }
 
-function readBody(
-  body: unknown,
-  caller: Caller,
-): { readonly query: TargetQuery; readonly class: "interactive" | "poll" } {
-  const parsed = bodySchema.safeParse(body);
-  if (!parsed.success) throw invalidBody(describeIssues(parsed.error));
-  const { data } = parsed;
-  if ("calendarId" in data) {
-    return { query: { calendarId: data.calendarId }, class: data.class };
+function queryOf(body: ApiRequest<typeof requestRefresh>["body"], caller: Caller): TargetQuery {
+  if ("calendarId" in body) return { calendarId: body.calendarId };
+  const tenant = body.tenant ?? caller.tenantId;
+  if (tenant === undefined) {
+    throw new HttpProblem("invalid-body", {
+      detail: "tenant: an operator's token has to name the tenant.",
+    });
   }
-  const { account, googleCalendarId } = data;
-  const tenant = data.tenant === undefined ? caller.tenantId : tenantId(data.tenant);
-  if (tenant === undefined) throw invalidBody("an operator's token has to name the tenant");
-  return { query: { tenantId: tenant, account, googleCalendarId }, class: data.class };
-}
-
-function invalidBody(why: string): HttpProblem {
-  return new HttpProblem("invalid-body", {
-    detail: `Send {"calendarId":"cal_…"} or {"tenant":…,"account":…,"googleCalendarId":…}, and "class":"poll" where nobody waits: ${why}`,
-  });
-}
-
-function unknownCalendar(): HttpProblem {
-  return new HttpProblem("unknown-calendar", {
-    detail: "No calendar that this token may see is named by the request.",
-  });
-}
-
-function describeIssues(error: z.ZodError): string {
-  const texts = error.issues.flatMap((issue) =>
-    issue.code === "invalid_union"
-      ? issue.errors.map((branch) => branch.map((one) => one.message).join(", "))
-      : [issue.message],
-  );
-  return texts.join("; or ");
+  return { tenantId: tenant, account: body.account, googleCalendarId: body.googleCalendarId };
 }

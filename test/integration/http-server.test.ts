@@ -14,6 +14,7 @@ import {
   type HttpServerOptions,
 } from "../../src/http/create-http-server.ts";
 import type { StatusView } from "../../src/http/status-view.ts";
+import { unaskedApi } from "../support/unasked-api.ts";
 
 const TOKEN = "a-token-of-the-booking-service";
 const READ_ONLY = "a-token-that-may-only-read";
@@ -33,6 +34,16 @@ const status = {
   retryShare: 0.02,
   breakers: [],
   backlog: { interactive: 0, push: 0, poll: 1, backfill: 0 },
+  push: {
+    watched: 2,
+    unwatched: 0,
+    unwatchable: 1,
+    opening: 0,
+    stopping: 0,
+    expiring: 0,
+    silentReplaced: 0,
+    silent: 0,
+  },
   deadLetters: 0,
 } as const satisfies StatusView;
 
@@ -56,6 +67,7 @@ const logger: HttpServerDeps["logger"] = {
   with: () => logger,
 };
 const deps: HttpServerDeps = {
+  ...unaskedApi,
   clock: systemClock,
   logger,
   readiness: () => Promise.resolve([]),
@@ -82,7 +94,11 @@ const deps: HttpServerDeps = {
     },
     close: () => Promise.resolve(),
   },
-  tokens: { find: () => Promise.resolve([]), noteUsed: () => Promise.resolve() },
+  tokens: {
+    find: () => Promise.resolve([]),
+    noteUsed: () => Promise.resolve(),
+    hasUsable: () => Promise.resolve(false),
+  },
   calendars: {
     get: (id) =>
       Promise.resolve(
@@ -97,6 +113,7 @@ const deps: HttpServerDeps = {
       ),
   },
   accounts: {
+    ...unaskedApi.accounts,
     find: (tenant, name) =>
       Promise.resolve(
         tenant === "acme" && name === "ada"
@@ -319,7 +336,17 @@ describe("the server itself", () => {
   test("an address that others can reach is refused while nobody has a token", async () => {
     const refused = createHttpServer({ ...options, host: "0.0.0.0", tokens: [] }, deps);
     await expect(refused).rejects.toThrow(HttpAddressRefused);
-    await expect(refused).rejects.toThrow(/BALLAST_API_TOKENS/);
+    await expect(refused).rejects.toThrow(/BALLAST_API_TOKENS.*ballast tokens create/s);
+  });
+
+  test("a tenant's token alone is enough for an address that others can reach", async () => {
+    const tokens = { ...deps.tokens, hasUsable: () => Promise.resolve(true) };
+    // No machine has this address: it gets as far as listening.
+    const refused = createHttpServer(
+      { ...options, host: "192.0.2.1", tokens: [] },
+      { ...deps, tokens },
+    );
+    await expect(refused).rejects.toMatchObject({ code: "BALLAST_HTTP_ADDRESS_UNUSABLE" });
   });
 
   test("a port that is taken is named, with what to change", async () => {

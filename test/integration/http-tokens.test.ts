@@ -12,6 +12,7 @@ import { createTokenVerifier } from "../../src/http/verify-token.ts";
 import { must, openTestStore, type TestStore } from "../conformance/store-fixture.ts";
 import { createManualClock } from "../support/manual-clock.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { unaskedApi } from "../support/unasked-api.ts";
 
 const OPERATOR = "a-token-of-an-operator";
 const operators = [
@@ -56,6 +57,7 @@ async function openWorld(limits = LIMITS): Promise<World> {
   const server = await createHttpServer(
     { host: "127.0.0.1", port: 0, tokens: operators, limits, closeWithinMs: 500 },
     {
+      ...unaskedApi,
       clock: systemClock,
       logger: { log: () => undefined, with: () => must<never>(undefined) },
       readiness: () => Promise.resolve([]),

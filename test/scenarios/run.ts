@@ -2,9 +2,14 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { runAccounts } from "./accounts/run-accounts.ts";
 import { runCrash } from "./crash/run-crash.ts";
+import { runIsolation } from "./isolation/run-isolation.ts";
+import { runLanes } from "./lanes/run-lanes.ts";
+import { runImportRemove } from "./import-remove/run-import-remove.ts";
 import { runMirror } from "./mirror/run-mirror.ts";
+import { runPlanner } from "./planner/run-planner.ts";
 import { runPoison } from "./poison/run-poison.ts";
 import { runPush } from "./push/run-push.ts";
+import { runReadSurge } from "./read-surge/run-read-surge.ts";
 import { runSlowDatabase } from "./slow-database/run-slow-database.ts";
 import { runSurge } from "./surge/run-surge.ts";
 import type { Scenario, ScenarioOptions } from "./scenario.ts";
@@ -16,9 +21,14 @@ import type { Scenario, ScenarioOptions } from "./scenario.ts";
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   accounts: runAccounts,
   crash: runCrash,
+  isolation: runIsolation,
+  lanes: runLanes,
+  "import-remove": runImportRemove,
   mirror: runMirror,
+  planner: runPlanner,
   poison: runPoison,
   push: runPush,
+  "read-surge": runReadSurge,
   "slow-database": runSlowDatabase,
   surge: runSurge,
 };

@@ -31,3 +31,11 @@ export {
   type RefreshEndpoint,
   type RefreshTarget,
 } from "./request-refresh.ts";
+export {
+  ApiRefused,
+  ApiUnreachable,
+  createApiClient,
+  type ApiClient,
+  type ApiClientOptions,
+} from "./api-client.ts";
+export type { ApiOperations, ApiProblemCode } from "./api-operations.ts";
