@@ -72,8 +72,13 @@ export function hasState(state: CalendarState, now: number): RawBuilder<SqlBool>
   return sql<SqlBool>`${stateSql(now)} = ${state}`;
 }
 
+interface Queued {
+  /** Null: it is not hidden from claims. */
+  readonly queued_until: number | null;
+}
+
 /** The row as the rest of the service sees it. */
-export function toCalendarRow(row: StoredCalendar, now: number): CalendarRow {
+export function toCalendarRow(row: StoredCalendar & Queued, now: number): CalendarRow {
   return {
     id: calendarId(row.id),
     projectId: projectId(fromStoredText(row.project_id)),

@@ -5,6 +5,7 @@ import { hasState, stateSql, toCalendarRow } from "./calendar-rows.ts";
 import { claimDueCalendars, countBacklog } from "./claim-due.ts";
 import type { Database } from "./database.ts";
 import { markRequested, markUnlessPending } from "./mark-requested.ts";
+import { queuedUntilOf } from "./queued-calendars.ts";
 import { toStoredText } from "./stored-text.ts";
 
 const MAX_LIST = 1_000;
@@ -21,7 +22,9 @@ export function createCalendarStore(deps: {
         db
           .selectFrom("calendars")
           .selectAll()
+          .select(queuedUntilOf("calendars").as("queued_until"))
           .where("id", "=", toStoredText(id))
+          .where("account_state", "<>", "removed")
           .executeTakeFirst(),
       );
       return row === undefined ? undefined : toCalendarRow(row, clock.now());
@@ -33,6 +36,8 @@ export function createCalendarStore(deps: {
         db
           .selectFrom("calendars")
           .selectAll()
+          .select(queuedUntilOf("calendars").as("queued_until"))
+          .where("account_state", "<>", "removed")
           .$if(tenantId !== undefined, (query) =>
             query.where("tenant_id", "=", toStoredText(tenantId ?? "")),
           )

@@ -2,7 +2,7 @@ import type { Updateable } from "kysely";
 import type { ChannelStore } from "../core/channel-store.ts";
 import { channelsOf, toChannel } from "./channel-rows.ts";
 import type { Database } from "./database.ts";
-import { markNotified } from "./mark-notified.ts";
+import { markNotified, putOff } from "./mark-notified.ts";
 import { readPushHealth } from "./push-health.ts";
 import type { Tables } from "./tables.ts";
 import { createWatchStore } from "./watch-work.ts";
@@ -15,6 +15,7 @@ export function createChannelStore(deps: { readonly database: Database }): Chann
     ...writing(database),
     ...createWatchStore(deps),
     markNotified: (notified, how) => markNotified(database, notified, how),
+    putOff: (calendars, how) => putOff(database, calendars, how),
     health: (now) => readPushHealth(database, now),
   };
 }

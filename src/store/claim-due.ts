@@ -3,11 +3,24 @@ import type { ClaimedCalendar, ClaimQuery } from "../core/calendar-store.ts";
 import { calendarId, tenantId } from "../core/ids.ts";
 import { REQUEST_CLASSES, type RequestClass } from "../core/request.ts";
 import { rankOfClass } from "./calendar-rows.ts";
-import { fromStoredText } from "./stored-text.ts";
 import type { Database, Reader, Trx } from "./database.ts";
+import {
+  isAnyDue,
+  readDueTenants,
+  settleTenants,
+  takeNotes,
+  type DueTenant,
+  type LookedAt,
+} from "./due-tenants.ts";
+import { countQueued, markQueued, queuedUntilOf } from "./queued-calendars.ts";
+import { fromStoredText, toStoredText } from "./stored-text.ts";
 
 /** From this many on a backlog is an estimate. */
 const BACKLOG_EXACT_TO = 10_000;
+/** Tenants read at once, at least: some of them may turn out to have nothing that can be taken. */
+const FEWEST_READ = 100;
+/** How many of those one claim looks at in vain, at most; the next one goes on behind them. */
+const MOST_IN_VAIN = 1_000;
 
 interface Claimed {
   readonly id: string;
@@ -16,10 +29,10 @@ interface Claimed {
 }
 
 /**
- * Take due calendars: class by class, and within a class round after round over the tenants that
- * have due work, so that one tenant's backlog neither hides nor delays another's. The index gives
- * each tenant's longest due row in one step, so the work depends on the tenants and the rows taken,
- * not on how many are overdue.
+ * Take due calendars: class by class, and within a class turn after turn over the tenants that have
+ * due work, so that one tenant's backlog neither hides nor delays another's. An index leads to the tenants that
+ * have to be looked at, another one to each one's longest due rows: the work depends on the rows taken, not on
+ * how many are overdue, and not on how many tenants there are.
  */
 export async function claimDueCalendars(
   database: Database,
@@ -28,14 +41,19 @@ export async function claimDueCalendars(
   const claimed = await database.write(async (trx) => {
     // K counts what others have queued: two claimers at once would each count too few.
     await database.dialect.excludeOthers(trx, "claim");
+    await takeNotes(database, trx);
+    const ranks = (query.classes ?? REQUEST_CLASSES).map(rankOfClass).toSorted((a, b) => a - b);
+    // Most looks end here.
+    if (!(await isAnyDue(trx, ranks, query.now))) return [];
     const queued = await countQueued(trx, query.now);
-    const taken: Claimed[] = [];
-    const wanted = query.classes ?? REQUEST_CLASSES;
-    for (const name of REQUEST_CLASSES.filter((one) => wanted.includes(one))) {
-      if (taken.length >= query.limit) break;
-      await claimClass({ database, trx, query, queued, taken }, rankOfClass(name));
+    const run: ClaimRun = { database, trx, query, queued, taken: [] };
+    const looked: LookedAt[] = [];
+    for (const rank of ranks) {
+      if (run.taken.length >= query.limit) break;
+      looked.push(...(await claimClass(run, rank)));
     }
-    return taken;
+    await settleTenants(run, looked, query.now);
+    return run.taken;
   });
   return claimed.map((row) => ({
     calendarId: calendarId(row.id),
@@ -53,16 +71,51 @@ interface ClaimRun {
   readonly taken: Claimed[];
 }
 
-async function claimClass(run: ClaimRun, classRank: number): Promise<void> {
+/** A tenant in the course of one claim. */
+interface Turn {
+  readonly due: DueTenant;
+  readonly weight: number;
+  /** What it was given of the turns that it began. */
+  given: number;
+  wasAsked: boolean;
+  /** It gave less than it was asked for. */
+  isExhausted: boolean;
+}
+
+async function claimClass(run: ClaimRun, classRank: number): Promise<readonly LookedAt[]> {
+  const { query, queued } = run;
+  const limit = Math.max(FEWEST_READ, query.limit - run.taken.length);
+  const looked: LookedAt[] = [];
+  const passedOver = [...(query.except ?? [])].map((tenant) => toStoredText(tenant));
+  let after: DueTenant | undefined;
+  for (;;) {
+    const full = [...queued].filter(([, count]) => count >= query.perTenant);
+    const due = await readDueTenants(run, {
+      kind: classRank,
+      now: query.now,
+      limit,
+      after,
+      except: [...passedOver, ...full.map(([tenant]) => tenant)],
+    });
+    after = due.at(-1);
+    const asked = await takeTurns(run, classRank, due);
+    looked.push(...(await whatWasFound(run, classRank, asked)));
+    const isOver = due.length < limit || run.taken.length >= query.limit;
+    if (isOver || looked.length >= query.limit + MOST_IN_VAIN) return looked;
+  }
+}
+
+async function takeTurns(
+  run: ClaimRun,
+  classRank: number,
+  due: readonly DueTenant[],
+): Promise<readonly Turn[]> {
   const { query, queued, taken } = run;
-  let tenants = await dueTenants(run.trx, classRank, query.now);
-  const roomOf = (tenant: string): number => query.perTenant - (queued.get(tenant) ?? 0);
+  const turns = due.map((one) => toTurn(one, query));
+  let line: readonly Turn[] = turns;
   while (taken.length < query.limit) {
-    const left = query.limit - taken.length;
-    const open = tenants.filter((tenant) => roomOf(tenant) > 0).slice(0, left);
-    if (open.length === 0) return;
-    const each = Math.max(1, Math.floor(left / open.length));
-    const asks = open.map((tenant) => ({ tenant, take: Math.min(each, roomOf(tenant)) }));
+    const asks = shareOut(line, query.limit - taken.length, (turn) => roomOf(run, turn));
+    if (asks.length === 0) break;
     const rows = await takeRound(run, classRank, asks);
     const counts = new Map<string, number>();
     for (const row of rows) {
@@ -70,23 +123,74 @@ async function claimClass(run: ClaimRun, classRank: number): Promise<void> {
       queued.set(row.tenant_id, (queued.get(row.tenant_id) ?? 0) + 1);
       counts.set(row.tenant_id, (counts.get(row.tenant_id) ?? 0) + 1);
     }
-    // Who gave less than was asked for has no more.
-    const exhausted = new Set(
-      asks.filter((ask) => (counts.get(ask.tenant) ?? 0) < ask.take).map((ask) => ask.tenant),
-    );
-    tenants = tenants.filter((tenant) => !exhausted.has(tenant));
+    for (const { turn, take } of asks) {
+      const got = counts.get(turn.due.tenant) ?? 0;
+      turn.given += got;
+      turn.wasAsked = true;
+      turn.isExhausted = got < take;
+    }
+    // Who was not asked yet comes before who gave already.
+    line = [...line.filter((turn) => !turn.wasAsked), ...line.filter((turn) => turn.wasAsked)];
+    line = line.filter((turn) => !turn.isExhausted);
   }
+  return turns.filter((turn) => turn.wasAsked);
+}
+
+function toTurn(due: DueTenant, { weights }: ClaimQuery): Turn {
+  const weight = weights?.get(tenantId(fromStoredText(due.tenant))) ?? 1;
+  return {
+    due,
+    weight: Math.max(1, Math.floor(weight)),
+    given: due.given,
+    wasAsked: false,
+    isExhausted: false,
+  };
+}
+
+function roomOf({ query, queued }: ClaimRun, { due }: Turn): number {
+  return query.perTenant - (queued.get(due.tenant) ?? 0);
+}
+
+interface Ask {
+  readonly turn: Turn;
+  readonly take: number;
+}
+
+/** The rest of its turn for each, as many turns as there are for all; where there is too little, in order. */
+function shareOut(
+  line: readonly Turn[],
+  limit: number,
+  roomFor: (turn: Turn) => number,
+): readonly Ask[] {
+  const open = line.filter((turn) => roomFor(turn) > 0);
+  const wanted = open.reduce((sum, turn) => sum + restOfTurn(turn), 0);
+  const rounds = Math.max(1, Math.floor(limit / Math.max(1, wanted)));
+  const asks: Ask[] = [];
+  let left = limit;
+  for (const turn of open) {
+    if (left === 0) break;
+    const share = restOfTurn(turn) + (rounds - 1) * turn.weight;
+    const take = Math.min(share, roomFor(turn), left);
+    asks.push({ turn, take });
+    left -= take;
+  }
+  return asks;
+}
+
+function restOfTurn({ weight, given }: Turn): number {
+  return weight - (given % weight);
 }
 
 async function takeRound(
   { database, trx, query }: ClaimRun,
   classRank: number,
-  asks: readonly { readonly tenant: string; readonly take: number }[],
+  asks: readonly Ask[],
 ): Promise<readonly { id: string; tenant_id: string }[]> {
+  const wanted = asks.map(({ turn, take }) => ({ tenant: turn.due.tenant, take }));
   const found = await database.dialect
-    .dueCalendars(asks, { classRank, now: query.now })
+    .dueCalendars(wanted, { classRank, now: query.now })
     .execute(trx);
-  const left = new Map(asks.map((ask) => [ask.tenant, ask.take]));
+  const left = new Map(wanted.map((ask) => [ask.tenant, ask.take]));
   const rows = found.rows
     .toSorted((a, b) => a.due_at - b.due_at)
     .filter((row) => {
@@ -94,54 +198,59 @@ async function takeRound(
       left.set(row.tenant_id, room - 1);
       return room > 0;
     });
-  if (rows.length === 0) return rows;
-  await trx
-    .updateTable("calendars")
-    .set({ queued_until: query.now + query.queuedForMs })
-    .where(
-      "id",
-      "in",
-      rows.map((row) => row.id),
-    )
-    .execute();
+  await markQueued({ database, trx }, rows, { classRank, until: query.now + query.queuedForMs });
   return rows;
 }
 
-async function countQueued(trx: Trx, now: number): Promise<Map<string, number>> {
-  const rows = await trx
-    .selectFrom("calendars")
-    .select(["tenant_id", sql<number>`count(*)`.as("count")])
-    .where("queued_until", "is not", null)
-    .where("queued_until", ">", now)
-    .groupBy("tenant_id")
-    .execute();
-  return new Map(rows.map((row) => [row.tenant_id, row.count]));
+async function whatWasFound(
+  run: ClaimRun,
+  classRank: number,
+  asked: readonly Turn[],
+): Promise<readonly LookedAt[]> {
+  const exhausted = asked.filter((turn) => turn.isExhausted).map(({ due }) => due.tenant);
+  const next = await nextMoments(run, classRank, exhausted);
+  return asked.map(({ due, weight, given, isExhausted }) => ({
+    ...due,
+    kind: classRank,
+    found: isExhausted
+      ? { kind: "none-left", nextAt: next.get(due.tenant) }
+      : { kind: "more", given: given % weight },
+  }));
 }
 
-/** The tenants with due work in one class, longest waiting first: two index steps for each. */
-async function dueTenants(db: Reader, classRank: number, now: number): Promise<string[]> {
-  // Ordered as that index is: asked for the least tenant alone, Postgres took the index of all calendars,
-  // and read every one of a tenant that has none in this class.
-  // In the words of the index's own condition, so that both planners recognise it.
-  const isInClass = sql`account_state = 'connected' and due_at is not null
-    and due_class = ${classRank}`;
-  const { rows } = await sql<{ tenant_id: string }>`
-    with recursive tenants (tenant_id) as (
-      select (select tenant_id from calendars where ${isInClass}
-              order by tenant_id, due_at limit 1)
-      union all
-      select (select c.tenant_id from calendars as c
-              where ${isInClass} and c.tenant_id > tenants.tenant_id
-              order by c.tenant_id, c.due_at limit 1)
-      from tenants where tenants.tenant_id is not null
+/** When something of a tenant can be taken, at the earliest: due later, or held by a lease or a mark until then. */
+async function nextMoments(
+  { database, trx, query: { now } }: ClaimRun,
+  classRank: number,
+  tenants: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  if (tenants.length === 0) return new Map();
+  const source = database.dialect.rowsFrom(
+    tenants.map((tenant) => ({ of_tenant: tenant })),
+    { of_tenant: "text" },
+  );
+  const isOfTenant = sql`${isDueInClass(classRank)} and c.tenant_id = r.of_tenant`;
+  const { rows } = await sql<{ tenant: string; later: number | null; held: number | null }>`
+    select r.of_tenant as tenant,
+      (select c.due_at from calendars as c where ${isOfTenant} and c.due_at > ${now}
+       order by c.due_at limit 1) as later,
+      (select min(case when queued > leased then queued else leased end) from (
+        select coalesce(${queuedUntilOf("c")}, 0) as queued, coalesce(c.lease_until, 0) as leased
+        from calendars as c where ${isOfTenant} and c.due_at <= ${now}
+      ) as due) as held
+    from ${source}`.execute(trx);
+  return new Map(
+    rows.flatMap(({ tenant, later, held }) =>
+      later === null && held === null
+        ? []
+        : [[tenant, Math.min(later ?? Infinity, held ?? Infinity)] as const],
     ),
-    longest (tenant_id, due_at) as (
-      select tenant_id, (select min(due_at) from calendars as c
-                         where ${isInClass} and c.tenant_id = tenants.tenant_id)
-      from tenants where tenant_id is not null
-    )
-    select tenant_id from longest where due_at <= ${now} order by due_at`.execute(db);
-  return rows.map((row) => row.tenant_id);
+  );
+}
+
+// In the words of the index's own condition, so that both planners recognise it.
+function isDueInClass(classRank: number) {
+  return sql`account_state = 'connected' and due_at is not null and due_class = ${classRank}`;
 }
 
 /** Calendars due and not queued, by class. */
@@ -152,25 +261,20 @@ export async function countBacklog(
   return database.snapshot(async (trx) => {
     const counts = { interactive: 0, push: 0, poll: 0, backfill: 0 };
     for (const name of REQUEST_CLASSES) {
-      counts[name] = await countClass(trx, rankOfClass(name), now);
+      counts[name] = await countClass(database, trx, { classRank: rankOfClass(name), now });
     }
     return counts;
   });
 }
 
-async function countClass(trx: Trx, classRank: number, now: number): Promise<number> {
-  let total = 0;
-  for (const tenant of await dueTenants(trx, classRank, now)) {
-    if (total > BACKLOG_EXACT_TO) break;
-    const { rows } = await sql<{ count: number }>`
-      select count(*) as count from (
-        select 1 from calendars
-        where account_state = 'connected' and due_at <= ${now} and due_class = ${classRank}
-          and tenant_id = ${tenant} and (queued_until is null or queued_until <= ${now})
-          and (lease_until is null or lease_until <= ${now})
-        limit ${sql.lit(BACKLOG_EXACT_TO + 1)}
-      ) as due`.execute(trx);
-    total += rows[0]?.count ?? 0;
-  }
-  return total;
+async function countClass(
+  { dialect }: Database,
+  db: Reader,
+  due: { readonly classRank: number; readonly now: number },
+): Promise<number> {
+  const { rows } = await sql<{ count: number }>`
+    select count(*) as count from (${dialect.allDueCalendars(due, BACKLOG_EXACT_TO + 1)}) as due`.execute(
+    db,
+  );
+  return rows[0]?.count ?? 0;
 }

@@ -1,4 +1,5 @@
 import type { Kysely, RawBuilder, Transaction } from "kysely";
+import type { ScrubOutcome } from "../core/removal-store.ts";
 import type { Tables } from "./tables.ts";
 
 /** A handle inside a transaction: nothing else may be awaited there. */
@@ -22,11 +23,18 @@ export interface Dialect {
     rows: readonly object[],
     columns: Readonly<Record<string, "text" | "bigint">>,
   ): RawBuilder<unknown>;
-  /** For each tenant of `asks`, its calendars longest due in one class, about `take` of each. */
+  /** For each tenant of `asks`, its claimable calendars longest due in one class, about `take` of each. */
   dueCalendars(
     asks: readonly { readonly tenant: string; readonly take: number }[],
     due: { readonly classRank: number; readonly now: number },
-  ): RawBuilder<{ id: string; tenant_id: string; due_at: number }>;
+  ): RawBuilder<{ number: number; id: string; tenant_id: string; due_at: number }>;
+  /** Claimable calendars of one class, of the tenants that have to be looked at; at most so many. */
+  allDueCalendars(
+    due: { readonly classRank: number; readonly now: number },
+    most: number,
+  ): RawBuilder<unknown>;
+  /** From here on what this transaction deletes is overwritten in the files, where the database can do that. */
+  overwriteDeleted(trx: Trx): Promise<void>;
   /** The type of a self-numbering primary key. */
   readonly serialKey: RawBuilder<unknown>;
   /** Rows of a table, roughly, without reading it where that is possible. */
@@ -48,5 +56,7 @@ export interface Database {
   read<T>(run: (db: Reader) => Promise<T>): Promise<T>;
   /** Several statements that see one state. */
   snapshot<T>(run: (trx: Trx) => Promise<T>): Promise<T>;
+  /** Overwrite what deleted rows left in the files, where that is ours to do. */
+  scrub(): Promise<ScrubOutcome>;
   close(): Promise<void>;
 }

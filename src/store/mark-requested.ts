@@ -136,9 +136,7 @@ async function raiseMarks(
       due_reason = case when ${isSooner} then 'requested' else due_reason end,
       due_at = case when lost_reason is not null then null
         when ${isSooner} then wished_at else due_at end,
-      slowed_reason = case when ${isPerson} then null else slowed_reason end,
-      queued_until = case when ${isPerson} and due_class > wished_class
-        then null else queued_until end
+      slowed_reason = case when ${isPerson} then null else slowed_reason end
     from ${source} where id = wished_id
     returning id, requested, lost_reason, account_state`.execute(trx);
   return rows;
@@ -151,7 +149,7 @@ function answer(
   const byId = new Map(marked.map((row) => [row.id, row]));
   return requests.map(({ calendarId: id }) => {
     const row = byId.get(toStoredText(id));
-    if (row === undefined) return { kind: "unknown-calendar" };
+    if (row === undefined || row.account_state === "removed") return { kind: "unknown-calendar" };
     if (!isRefreshable(row)) return { kind: "not-refreshable" };
     return { kind: "marked", mark: row.requested };
   });

@@ -1,5 +1,7 @@
 import { sql } from "kysely";
 import type { Dialect } from "./database.ts";
+import { tenantsToLookAt } from "./due-tenants.ts";
+import { isNotQueued } from "./queued-calendars.ts";
 
 /** Fleet-wide locks of ours; the first number sets them apart from other programs'. */
 const LOCK_SPACE = 0x62616c6c;
@@ -31,20 +33,37 @@ export const postgresDialect: Dialect = {
     );
     return sql`json_to_recordset(${JSON.stringify(rows)}::json) as r(${sql.join(shape)})`;
   },
-  // A row that a refresh is writing this moment is not waited for.
+  // Nothing is locked: a lock would write each of these wide rows. The limit is written out for the planner, which
+  // takes an unknown one for a tenth of the tenant's calendars; the outer one is what each is asked for.
   dueCalendars: (asks, due) => sql`
-    select c.id, c.tenant_id, c.due_at
+    select c.number, c.id, c.tenant_id, c.due_at
     from json_to_recordset(${JSON.stringify(asks)}::json) as ask(tenant text, take bigint)
     cross join lateral (
-      select id, tenant_id, due_at from calendars
-      where account_state = 'connected' and due_class = ${due.classRank}
-        and tenant_id = ask.tenant collate "C" and due_at <= ${due.now}
-        and (queued_until is null or queued_until <= ${due.now})
-        and (lease_until is null or lease_until <= ${due.now})
-      order by due_at
+      select few.number, few.id, few.tenant_id, few.due_at from (
+        select number, id, tenant_id, due_at from calendars
+        where account_state = 'connected' and due_at is not null and due_class = ${due.classRank}
+          and tenant_id = ask.tenant collate "C" and due_at <= ${due.now}
+          and (lease_until is null or lease_until <= ${due.now})
+          and ${isNotQueued(due)}
+        order by due_at
+        limit ${sql.lit(Math.max(...asks.map((ask) => ask.take)))}
+      ) as few
       limit ask.take
-      for update skip locked
     ) as c`,
+  allDueCalendars: (due, most) => sql`
+    select c.number from ${tenantsToLookAt(due)} as d
+    cross join lateral (
+      select number from calendars
+      where account_state = 'connected' and due_at is not null and due_class = ${due.classRank}
+        and tenant_id = d.tenant_id and due_at <= ${due.now}
+        and (lease_until is null or lease_until <= ${due.now})
+        and ${isNotQueued(due)}
+      order by due_at
+      limit ${sql.lit(most)}
+    ) as c
+    limit ${sql.lit(most)}`,
+  // Its vacuum reuses the space in its own time.
+  overwriteDeleted: () => Promise.resolve(),
   serialKey: sql`bigint generated always as identity primary key`,
   async estimateRows(db, table) {
     const { rows } = await sql<{ n: number }>`

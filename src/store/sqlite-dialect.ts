@@ -1,5 +1,7 @@
 import { sql } from "kysely";
 import type { Dialect } from "./database.ts";
+import { tenantsToLookAt } from "./due-tenants.ts";
+import { isNotQueued } from "./queued-calendars.ts";
 
 /** What SQLite does its own way. */
 export const sqliteDialect: Dialect = {
@@ -16,17 +18,29 @@ export const sqliteDialect: Dialect = {
     return sql`(select ${sql.join(selected)} from json_each(${JSON.stringify(rows)})) as r`;
   },
   dueCalendars: (asks, due) => sql`
-    select c.id, c.tenant_id, c.due_at
+    select c.number, c.id, c.tenant_id, c.due_at
     from json_each(${JSON.stringify(asks)}) as ask
     cross join calendars as c on c.number in (
       select number from calendars
       where due_class = ${due.classRank} and tenant_id = ask.value ->> '$.tenant'
         and due_at <= ${due.now} and account_state = 'connected'
-        and (queued_until is null or queued_until <= ${due.now})
         and (lease_until is null or lease_until <= ${due.now})
+        and ${isNotQueued(due)}
       order by due_at
       limit ${Math.max(...asks.map((ask) => ask.take))}
     )`,
+  allDueCalendars: (due, most) => sql`
+    select c.number from ${tenantsToLookAt(due)} as d
+    cross join calendars as c
+    where c.due_class = ${due.classRank} and c.tenant_id = d.tenant_id
+      and c.due_at <= ${due.now} and c.account_state = 'connected'
+      and (c.lease_until is null or c.lease_until <= ${due.now})
+      and c.${isNotQueued(due)}
+    limit ${most}`,
+  async overwriteDeleted(trx) {
+    // Of the connection, from now on: freed pages are overwritten, too.
+    await sql`pragma secure_delete = on`.execute(trx);
+  },
   serialKey: sql`integer primary key autoincrement`,
   async estimateRows(db, table) {
     const { rows } = await sql<{

@@ -52,15 +52,23 @@ async function claimWatches(
   query: Parameters<ChannelStore["claimWatches"]>[0],
 ): ReturnType<ChannelStore["claimWatches"]> {
   const claim = epochMs(query.now + query.queuedForMs);
-  const taken = await database.write(async (trx) => {
+  const claimed = await database.write(async (trx) => {
     await database.dialect.excludeOthers(trx, "claim");
     await takeNotes(database, trx);
     const of = { kind: WATCH_KIND, now: query.now, limit: query.limit };
     const tenants = await readDueTenants({ database, trx }, of);
-    const each = Math.max(1, Math.floor(query.limit / Math.max(1, tenants.length)));
     const rows: { readonly id: string; readonly tenant_id: string }[] = [];
-    for (const { tenant } of tenants) {
-      rows.push(...(await takeWatches({ database, trx }, tenant, { now: query.now, each, claim })));
+    let open = tenants.map(({ tenant }) => tenant);
+    while (open.length > 0 && rows.length < query.limit) {
+      const each = Math.max(1, Math.floor((query.limit - rows.length) / open.length));
+      const more: string[] = [];
+      for (const tenant of open.slice(0, query.limit - rows.length)) {
+        const due = { now: query.now, each, claim };
+        const taken = await takeWatches({ database, trx }, tenant, due);
+        rows.push(...taken);
+        if (taken.length === each) more.push(tenant);
+      }
+      open = more;
     }
     const looked: LookedAt[] = [];
     for (const due of tenants) {
@@ -70,7 +78,7 @@ async function claimWatches(
     await settleTenants({ database, trx }, looked, query.now);
     return rows;
   });
-  return taken.map((row) => ({
+  return claimed.map((row) => ({
     calendarId: calendarId(row.id),
     tenantId: tenantId(fromStoredText(row.tenant_id)),
     claim,

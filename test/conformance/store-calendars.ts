@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { CalendarState, ClaimedCalendar } from "../../src/core/calendar-store.ts";
+import type { CalendarState, ClaimedCalendar, ClaimQuery } from "../../src/core/calendar-store.ts";
 import { epochMs } from "../../src/core/clock.ts";
 import { tenantId } from "../../src/core/ids.ts";
 import type { FreshDatabase } from "./store-conformance.ts";
@@ -18,7 +18,7 @@ function perTenant(claimed: readonly ClaimedCalendar[]): Record<string, number> 
 
 function claim(
   store: TestStore,
-  changes: { readonly limit?: number; readonly perTenant?: number } = {},
+  changes: Partial<ClaimQuery> = {},
 ): Promise<readonly ClaimedCalendar[]> {
   return store.calendars.claimDue({
     now: store.now(),
@@ -40,6 +40,63 @@ export function calendarConformance(freshDatabase: FreshDatabase): void {
       await store.connect("small", "s", ids(3, "small"));
       await store.connect("tiny", "t", ids(1, "tiny"));
       expect(perTenant(await claim(store, { limit: 12 }))).toEqual({ big: 8, small: 3, tiny: 1 });
+    });
+
+    test("goes from tenant to tenant in turn, also one calendar at a time and in one millisecond", async () => {
+      const store = await openTestStore(await freshDatabase());
+      await store.connect("big", "b", ids(60, "big"));
+      await store.connect("small", "s", ids(2, "small"));
+      const taken: ClaimedCalendar[] = [];
+      for (let look = 0; look < 6; look += 1) taken.push(...(await claim(store, { limit: 1 })));
+      expect(perTenant(taken)).toEqual({ big: 4, small: 2 });
+      expect(perTenant(taken.slice(0, 4))).toEqual({ big: 2, small: 2 });
+      await store.connect("late", "l", ids(1, "late"));
+      expect(
+        perTenant([...(await claim(store, { limit: 1 })), ...(await claim(store, { limit: 1 }))]),
+      ).toMatchObject({ late: 1 });
+    });
+
+    test("gives a tenant as many calendars a turn as its weight, however few a claim takes", async () => {
+      const store = await openTestStore(await freshDatabase());
+      await store.connect("heavy", "h", ids(40, "heavy"));
+      await store.connect("light", "l", ids(40, "light"));
+      const weights = new Map([[tenantId("heavy"), 3]]);
+      expect(perTenant(await claim(store, { limit: 16, weights }))).toEqual({
+        heavy: 12,
+        light: 4,
+      });
+      const taken: ClaimedCalendar[] = [];
+      for (let look = 0; look < 16; look += 1) {
+        taken.push(...(await claim(store, { limit: 1, weights })));
+      }
+      expect(perTenant(taken)).toEqual({ heavy: 12, light: 4 });
+      // K comes before weight.
+      expect(perTenant(await claim(store, { limit: 12, perTenant: 26, weights }))).toEqual({
+        heavy: 2,
+        light: 10,
+      });
+    });
+
+    test("a person's wish is not hidden by a background job that waits; a job that finds nothing due gives its mark back", async () => {
+      const store = await openTestStore(await freshDatabase());
+      const id = await store.connectOne();
+      expect(await claim(store)).toMatchObject([{ calendarId: id, class: "poll" }]);
+      expect((await store.calendars.get(id))?.queuedUntil).toBe(store.later(60_000));
+      await store.calendars.request(id, { class: "interactive", dueAt: store.now() });
+      expect((await store.calendars.get(id))?.queuedUntil).toBeUndefined();
+      expect(await claim(store)).toMatchObject([{ calendarId: id, class: "interactive" }]);
+      expect(await claim(store)).toEqual([]);
+      const { lease, state } = await store.begin(id);
+      await store.publish(lease, { served: state.requested });
+      // The other job comes, and in between somebody has asked for later, which a claimer with a fast clock took.
+      await store.calendars.request(id, { class: "push", dueAt: store.later(2_000) });
+      expect(await claim(store, { now: store.later(2_000) })).toHaveLength(1);
+      const late = { now: store.now(), until: store.later(LEASE_MS) };
+      expect(await store.refreshes.begin(id, late)).toEqual({ kind: "not-due" });
+      await store.clock.advance(1_999);
+      expect(await claim(store)).toEqual([]);
+      await store.clock.advance(1);
+      expect(await claim(store)).toMatchObject([{ calendarId: id, class: "push" }]);
     });
 
     test("holds at most K of a tenant queued, those already queued counted", async () => {
@@ -97,6 +154,20 @@ export function calendarConformance(freshDatabase: FreshDatabase): void {
       const all = claims.flat();
       expect(new Set(all.map((row) => row.calendarId)).size).toBe(all.length);
       expect(perTenant(all)).toEqual({ a: 25, b: 25, c: 25, d: 25 });
+    });
+
+    test("passes over whom it is told to; what is due of theirs is as it was, and first when it is asked for again", async () => {
+      const store = await openTestStore(await freshDatabase());
+      await store.connect("paused", "p", ids(3, "paused"));
+      await store.clock.advance(10);
+      await store.connect("acme", "a", ids(3, "acme"));
+      const paused = tenantId("paused");
+      const before = await store.calendars.list({ tenantId: paused, limit: 10 });
+      const query = { limit: 2, perTenant: 9, queuedForMs: 60_000, except: new Set([paused]) };
+      const claimed = await store.calendars.claimDue({ ...query, now: store.now() });
+      expect(perTenant(claimed)).toEqual({ acme: 2 });
+      expect(await store.calendars.list({ tenantId: paused, limit: 10 })).toEqual(before);
+      expect(perTenant(await claim(store, { limit: 1 }))).toEqual({ paused: 1 });
     });
 
     test("leaves calendars of accounts that are not connected, and of running refreshes", async () => {

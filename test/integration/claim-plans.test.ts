@@ -13,7 +13,11 @@ test("a claim on SQLite goes from each tenant to its own rows, also when statist
   const database = openSqliteDatabase(join(await temporaryDirectory(), "planner.db"));
   onTestFinished(() => database.close());
   await createMigrations(database, systemClock).apply();
-  await generateCalendars(database, { calendars: 1_000, tenants: 50, overdueOfOne: 300 }, NOW);
+  await generateCalendars(
+    database,
+    { calendars: 1_000, tenants: 50, overdueOfOne: 300, overdueOfOthers: 10 },
+    NOW,
+  );
   const { sql, parameters } = database.dialect
     .dueCalendars([{ tenant: "tenant-000000000", take: 10 }], { classRank: 2, now: NOW })
     .compile(await database.read((db) => Promise.resolve(db)));

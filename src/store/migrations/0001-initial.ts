@@ -1,7 +1,8 @@
 import { sql, type RawBuilder } from "kysely";
 import type { Dialect } from "../database.ts";
 import type { Migration } from "../migration.ts";
-import { noteDueTriggers } from "./note-due.ts";
+import { claimTables } from "./claim-tables.ts";
+import { leavingTables } from "./leaving-tables.ts";
 
 /** The first schema; once it is released, whatever is added comes as a step of its own. */
 export const initial: Migration = {
@@ -13,12 +14,12 @@ export const initial: Migration = {
     ...people(dialect),
     calendars(dialect),
     ...calendarIndexes(),
-    ...claims(dialect),
+    ...claimTables(dialect),
     ...events(dialect),
     ...changes(dialect),
     refreshHistory(),
     ...records(dialect),
-    ...leaving(dialect),
+    ...leavingTables(dialect),
     ...usage(dialect),
   ],
 };
@@ -163,35 +164,6 @@ function calendarIndexes(): RawBuilder<unknown>[] {
     sql`create index calendars_silent on calendars (number) where watch_silent_at is not null`,
     sql`create index calendars_of_tenant on calendars (tenant_id, id)`,
     sql`create index calendars_of_account on calendars (account_id, id)`,
-  ];
-}
-
-function claims(dialect: Dialect): RawBuilder<unknown>[] {
-  const key = keyText(dialect);
-  return [
-    // No foreign keys: checking one writes a lock into the wide row that these tables are there to spare.
-    sql`create table queued_calendars (
-      calendar_number bigint primary key,
-      tenant_id ${key} not null,
-      due_class bigint not null,
-      queued_until bigint not null
-    )`,
-    sql`create table due_tenants (
-      due_class bigint not null,
-      tenant_id ${key} not null,
-      look_at bigint not null,
-      turns bigint not null default 0,
-      given bigint not null default 0,
-      primary key (due_class, tenant_id)
-    )`,
-    sql`create index due_tenants_in_turn on due_tenants (due_class, look_at, turns, tenant_id)`,
-    sql`create table due_notes (
-      number ${dialect.serialKey},
-      due_class bigint not null,
-      tenant_id ${key} not null,
-      look_at bigint not null
-    )`,
-    ...noteDueTriggers(dialect),
   ];
 }
 
@@ -346,42 +318,6 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
       spent bigint not null,
       ledger_at bigint not null,
       primary key (project_id, day_started_at)
-    )`,
-  ];
-}
-
-function leaving(dialect: Dialect): RawBuilder<unknown>[] {
-  const key = keyText(dialect);
-  return [
-    sql`create table removals (
-      id ${key} primary key,
-      kind text not null check (kind in ('tenant', 'account', 'calendar')),
-      tenant_id ${key} not null,
-      account_id ${key},
-      calendar_id ${key},
-      is_revoking bigint not null,
-      reason text,
-      asked_by text not null,
-      asked_at bigint not null,
-      stage text not null check (stage in ('marking', 'releasing', 'erasing', 'settling')),
-      due_at bigint not null,
-      queued_until bigint,
-      lease_until bigint,
-      fence bigint not null default 0,
-      earlier_attempt text not null default 'none',
-      channels_stopped bigint not null default 0,
-      channels_left bigint not null default 0,
-      tokens_revoked bigint not null default 0,
-      tokens_left bigint not null default 0,
-      erased_rows bigint not null default 0
-    )`,
-    sql`create index removals_of_tenant on removals (tenant_id)`,
-    // By a hash: an id is an address.
-    sql`create table excluded_calendars (
-      account_id ${key} not null references accounts (id),
-      google_hash ${key} not null,
-      excluded_at bigint not null,
-      primary key (account_id, google_hash)
     )`,
   ];
 }
