@@ -19,6 +19,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["quota", async () => (await import("./commands/quota.ts")).addQuotaCommand],
   ["resume", async () => (await import("./commands/resume.ts")).addResumeCommand],
   ["tokens", async () => (await import("./commands/tokens.ts")).addTokensCommand],
+  ["webhooks", async () => (await import("./commands/webhooks.ts")).addWebhooksCommand],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctorCommand],
   ["keys", async () => (await import("./commands/keys.ts")).addKeysCommand],
   ["migrate", async () => (await import("./commands/migrate.ts")).addMigrateCommand],

@@ -1,5 +1,22 @@
+import type { AccountState } from "./account-store.ts";
 import type { EpochMs } from "./clock.ts";
 import type { AccountId, CalendarId, TenantId } from "./ids.ts";
+
+/** What became of an account. */
+export interface AccountChange {
+  readonly kind:
+    | "account-connected"
+    | "account-needs-reconnect"
+    | "account-paused"
+    | "account-resumed"
+    | "account-removed";
+  readonly accountId: AccountId;
+  /** The state it came into: connected again, it may still be paused. */
+  readonly state: AccountState;
+  /** Why it must reconnect (a code of docs/failure-modes.md), or was paused (an operator's words). */
+  readonly reason: string | undefined;
+  readonly at: EpochMs;
+}
 
 /**
  * What changed for a tenant. `calendar-replaced`: read the whole calendar again; it stands for a first
@@ -8,6 +25,7 @@ import type { AccountId, CalendarId, TenantId } from "./ids.ts";
 export type Change =
   | {
       readonly kind: "event-created" | "event-updated" | "event-deleted";
+      readonly accountId: AccountId;
       readonly calendarId: CalendarId;
       /** Google's. */
       readonly eventId: string;
@@ -16,21 +34,18 @@ export type Change =
       readonly at: EpochMs;
     }
   | {
-      readonly kind: "calendar-added" | "calendar-replaced" | "calendar-lost" | "calendar-returned";
+      readonly kind:
+        | "calendar-added"
+        | "calendar-replaced"
+        | "calendar-lost"
+        | "calendar-returned"
+        | "calendar-removed";
+      readonly accountId: AccountId;
       readonly calendarId: CalendarId;
       readonly generation: number;
       readonly at: EpochMs;
     }
-  | {
-      readonly kind:
-        | "account-connected"
-        | "account-needs-reconnect"
-        | "account-paused"
-        | "account-resumed"
-        | "account-removed";
-      readonly accountId: AccountId;
-      readonly at: EpochMs;
-    };
+  | AccountChange;
 
 /** A place in a tenant's feed: behind the change of this number; 0 is its beginning. */
 export type ChangePosition = number;
@@ -42,7 +57,10 @@ export type ChangesRead =
       /** Where to go on: behind the last of `changes`, or where it began when there are none. */
       readonly next: ChangePosition;
     }
-  /** Changes after the position have been forgotten: read everything again, then go on from `head`. */
+  /**
+   * Changes after the position have been forgotten, or it is ahead of the feed (of a database that was
+   * set back): read everything again, and go on from the `head` of before.
+   */
   | { readonly kind: "forgotten" };
 
 /**
@@ -61,4 +79,10 @@ export interface ChangeStore {
   waiting(cursors: ReadonlyMap<TenantId, ChangePosition>): Promise<readonly TenantId[]>;
   /** Forget changes older than `before`, at most `limit` of them; how many. */
   forget(before: EpochMs, limit: number): Promise<number>;
+}
+
+/** Word of commits of this process, as they happen: shortens a wait, and is no proof of anything. */
+export interface ChangeNews {
+  /** Told whose feeds went on; the answer ends it. The listener must not throw. */
+  subscribe(listener: (tenants: readonly TenantId[]) => void): () => void;
 }

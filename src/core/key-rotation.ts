@@ -11,8 +11,8 @@ export interface KeyUsage {
 /** What one portion of a rotation did. */
 export interface RotatedPortion {
   readonly rotated: number;
-  /** Their key is not configured, or is another one of that name: they stay as they are. */
-  readonly unopened: readonly AccountId[];
+  /** Whose secrets: their key is not configured, or is another one of that name, and they stay as they are. */
+  readonly unopened: readonly string[];
   /** Where to go on; undefined: there is no more. */
   readonly next: AccountId | undefined;
 }

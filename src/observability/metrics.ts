@@ -5,6 +5,7 @@ import type { FailureKind } from "../core/failure.ts";
 import type { RefusalCode } from "../core/refusal.ts";
 import { REQUEST_CLASSES, type Operation, type RequestClass } from "../core/request.ts";
 import { createAccountMetrics, type AccountMetrics } from "./account-metrics.ts";
+import { createChangeMetrics, type ChangeMetrics } from "./change-metrics.ts";
 import { METRIC_NAMES } from "./metric-names.ts";
 
 /** One request that left for Google, or that we refused to send. Labels are closed sets, never ids. */
@@ -24,7 +25,7 @@ export type NotificationOutcome =
   "marked" | "coalesced" | "not-kept" | "sync" | "unknown" | "forged" | "malformed";
 
 /** The figures of this process, in Prometheus' form. Recording never throws and never waits. */
-export interface Metrics extends AccountMetrics {
+export interface Metrics extends AccountMetrics, ChangeMetrics {
   requestFinished(observation: RequestObservation): void;
   permitWaited(wait: {
     readonly class: RequestClass;
@@ -86,6 +87,7 @@ export function createMetrics(options: { readonly withProcess: boolean }): Metri
     ...gauges,
     ...push,
     ...createAccountMetrics(registry),
+    ...createChangeMetrics(registry),
     render: () => registry.metrics(),
     contentType: registry.contentType,
   };

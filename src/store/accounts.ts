@@ -14,6 +14,7 @@ import type { Database, Trx } from "./database.ts";
 import { createDiscoveryStore } from "./discovery.ts";
 import type { Mirror } from "./busy-mirror.ts";
 import { newId } from "./new-id.ts";
+import { noteAccount, stateOfAccount } from "./note-account.ts";
 import { appendEntry } from "./operator-log.ts";
 import {
   primaryOfServiceAccount,
@@ -62,22 +63,26 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
     ...credentials(deps),
     markNeedsReconnect: (id, reason) =>
       database.write(async (trx) => {
+        const at = deps.clock.now();
         const row = await trx
           .updateTable("accounts")
           .set({
             connection: "needs-reconnect",
             connection_reason: reason,
-            connection_since: deps.clock.now(),
+            connection_since: at,
           })
           .where("id", "=", toStoredText(id))
           .where("connection", "=", "connected")
           .returningAll()
           .executeTakeFirst();
-        if (row !== undefined) await copyToCalendars(trx, row);
-        return row !== undefined;
+        if (row === undefined) return false;
+        await copyToCalendars(trx, row);
+        await noteAccount({ database, trx }, row, { kind: "account-needs-reconnect", at });
+        return true;
       }),
     setOperatorPause: (id, pause, by) =>
       database.write(async (trx) => {
+        const before = await findById(trx, id);
         const row = await trx
           .updateTable("accounts")
           .set({
@@ -98,6 +103,10 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
           reason: pause?.reason,
           details: {},
         });
+        if (before?.paused_reason !== row.paused_reason) {
+          const kind = pause === undefined ? "account-resumed" : "account-paused";
+          await noteAccount({ database, trx }, row, { kind, at: by.now });
+        }
         return "set";
       }),
   };
@@ -142,11 +151,6 @@ function findByName(db: Handle, tenant: string, name: string): Promise<StoredAcc
     .executeTakeFirst();
 }
 
-function stateOfAccount(row: Pick<StoredAccount, "connection" | "paused_reason">): AccountState {
-  if (row.connection === "removed") return "removed";
-  return row.paused_reason === null ? row.connection : "paused";
-}
-
 /** `stateOfAccount` as SQL. */
 const STATE_SQL = sql<AccountState>`case
   when connection = 'removed' then 'removed'
@@ -183,7 +187,7 @@ async function copyToCalendars(trx: Trx, row: StoredAccount): Promise<void> {
 }
 
 async function connect(
-  { vault }: AccountDeps,
+  { database, vault }: AccountDeps,
   trx: Trx,
   connection: AccountConnection,
 ): Promise<AccountRow> {
@@ -242,6 +246,9 @@ async function connect(
     .where("account_id", "=", row.id)
     .where("project_id", "<>", project)
     .execute();
+  if (known?.connection !== "connected") {
+    await noteAccount({ database, trx }, row, { kind: "account-connected", at: now });
+  }
   return toAccountRow(row);
 }
 

@@ -6,7 +6,7 @@ import { rankOfClass, type StoredCalendar } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { newId } from "./new-id.ts";
 import { learnQuotaUser } from "./quota-users.ts";
-import { noteChanges, type NotedChange } from "./note-changes.ts";
+import { calendarChange, noteChanges, type NotedChange } from "./note-changes.ts";
 import { fromStoredTextOrUndefined, toStoredText, toStoredTextOrNull } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
 
@@ -86,15 +86,8 @@ function note(
   kind: NotedChange["kind"],
   calendar: Pick<StoredCalendar, "id" | "generation">,
 ): void {
-  noted.push({
-    kind,
-    tenantId: account.tenant_id,
-    accountId: account.id,
-    calendarId: calendar.id,
-    eventKey: null,
-    generation: calendar.generation,
-    at: result.now,
-  });
+  const { tenant_id, id: account_id } = account;
+  noted.push(calendarChange({ ...calendar, tenant_id, account_id }, { kind, at: result.now }));
 }
 
 async function applyEntry(

@@ -1,9 +1,9 @@
 import { sql } from "kysely";
 import type { Change, ChangeStore } from "../core/change-store.ts";
-import { epochMs } from "../core/clock.ts";
-import { accountId, calendarId, tenantId } from "../core/ids.ts";
-import type { Database, Reader } from "./database.ts";
-import { fromStoredText, toStoredText } from "./stored-text.ts";
+import { epochMs, type EpochMs } from "../core/clock.ts";
+import { accountId, calendarId, tenantId, type TenantId } from "../core/ids.ts";
+import type { Database, Reader, Trx } from "./database.ts";
+import { fromStoredText, fromStoredTextOrUndefined, toStoredText } from "./stored-text.ts";
 
 const MAX_PAGE = 1_000;
 
@@ -15,6 +15,8 @@ interface ChangeRow {
   readonly kind: string;
   readonly generation: number;
   readonly at: number;
+  readonly account_state: string | null;
+  readonly reason: string | null;
 }
 
 /** The feed of changes, in the database. */
@@ -31,23 +33,14 @@ export function createChangeStore({ database }: { readonly database: Database })
           .orderBy("sequence")
           .limit(Math.min(Math.max(limit, 1), MAX_PAGE))
           .execute();
-        return {
-          kind: "changes",
-          changes: rows.map(toChange),
-          next: rows.at(-1)?.sequence ?? after,
-        };
+        const last = rows.at(-1);
+        if (last !== undefined) {
+          return { kind: "changes", changes: rows.map(toChange), next: last.sequence };
+        }
+        if (after > (await readHead(trx, tenant))) return { kind: "forgotten" };
+        return { kind: "changes", changes: [], next: after };
       }),
-    head: (tenant) =>
-      database.snapshot(async (trx) => {
-        const newest = await trx
-          .selectFrom("changes")
-          .select("sequence")
-          .where("tenant_id", "=", toStoredText(tenant))
-          .orderBy("sequence", "desc")
-          .limit(1)
-          .executeTakeFirst();
-        return newest?.sequence ?? (await readForgotten(trx, tenant));
-      }),
+    head: (tenant) => database.snapshot((trx) => readHead(trx, tenant)),
     async waiting(positions) {
       if (positions.size === 0) return [];
       const asks = [...positions].map(([tenant, after]) => ({
@@ -63,30 +56,51 @@ export function createChangeStore({ database }: { readonly database: Database })
       );
       return rows.map(({ tenant }) => tenantId(fromStoredText(tenant)));
     },
-    forget: (before, limit) =>
-      database.write(async (trx) => {
-        const { rows } = await sql<{ tenant_id: string; sequence: number }>`
-          delete from changes where sequence in (
-            select sequence from changes where at < ${before} order by at limit ${limit})
-          returning tenant_id, sequence`.execute(trx);
-        const last = new Map<string, number>();
-        for (const { tenant_id: tenant, sequence } of rows) {
-          last.set(tenant, Math.max(sequence, last.get(tenant) ?? 0));
-        }
-        for (const [tenant, sequence] of last) {
-          await trx
-            .updateTable("tenants")
-            .set({ changes_forgotten: sequence })
-            .where("id", "=", tenant)
-            .where("changes_forgotten", "<", sequence)
-            .execute();
-        }
-        return rows.length;
-      }),
+    forget: (before, limit) => database.write((trx) => forget(database, trx, { before, limit })),
   };
 }
 
-async function readForgotten(db: Reader, tenant: string): Promise<number> {
+/** The number moves with the rows: who asks for them is told that they are gone, never that there were none. */
+async function forget(
+  { dialect }: Database,
+  trx: Trx,
+  portion: { readonly before: EpochMs; readonly limit: number },
+): Promise<number> {
+  const { rows } = await sql<{ tenant_id: string; sequence: number }>`
+    delete from changes where sequence in (
+      select sequence from changes where at < ${portion.before}
+      order by at limit ${portion.limit} ${dialect.forUpdateOfFree})
+    returning tenant_id, sequence`.execute(trx);
+  const last = new Map<string, number>();
+  for (const { tenant_id: tenant, sequence } of rows) {
+    last.set(tenant, Math.max(sequence, last.get(tenant) ?? 0));
+  }
+  // In one order: two that forget at once must not wait for each other.
+  for (const tenant of [...last.keys()].toSorted()) {
+    const sequence = last.get(tenant) ?? 0;
+    await trx
+      .updateTable("tenants")
+      .set({ changes_forgotten: sequence })
+      .where("id", "=", tenant)
+      .where("changes_forgotten", "<", sequence)
+      .execute();
+  }
+  return rows.length;
+}
+
+/** The newest change, or the newest forgotten: which is newer depends on the clocks of who wrote and who forgot. */
+export async function readHead(db: Reader, tenant: TenantId): Promise<number> {
+  const newest = await db
+    .selectFrom("changes")
+    .select("sequence")
+    .where("tenant_id", "=", toStoredText(tenant))
+    .orderBy("sequence", "desc")
+    .limit(1)
+    .executeTakeFirst();
+  return Math.max(newest?.sequence ?? 0, await readForgotten(db, tenant));
+}
+
+async function readForgotten(db: Reader, tenant: TenantId): Promise<number> {
   const row = await db
     .selectFrom("tenants")
     .select("changes_forgotten")
@@ -101,6 +115,7 @@ const CALENDAR_KINDS = [
   "calendar-replaced",
   "calendar-lost",
   "calendar-returned",
+  "calendar-removed",
 ] as const;
 const ACCOUNT_KINDS = [
   "account-connected",
@@ -110,19 +125,34 @@ const ACCOUNT_KINDS = [
   "account-removed",
 ] as const;
 
+const ACCOUNT_STATES = ["connected", "needs-reconnect", "paused", "removed"] as const;
+
 function toChange(row: ChangeRow): Change {
-  const { generation } = row;
   const at = epochMs(row.at);
-  const calendar = calendarId(fromStoredText(row.calendar_id ?? ""));
+  const account = accountId(fromStoredText(row.account_id));
+  const calendar = {
+    accountId: account,
+    calendarId: calendarId(fromStoredText(row.calendar_id ?? "")),
+    generation: row.generation,
+    at,
+  };
   const eventKind = EVENT_KINDS.find((kind) => kind === row.kind);
   if (eventKind !== undefined) {
     const eventId = fromStoredText(row.event_key ?? "");
-    return { kind: eventKind, calendarId: calendar, eventId, generation, at };
+    return { kind: eventKind, ...calendar, eventId };
   }
   const calendarKind = CALENDAR_KINDS.find((kind) => kind === row.kind);
-  if (calendarKind !== undefined)
-    return { kind: calendarKind, calendarId: calendar, generation, at };
+  if (calendarKind !== undefined) return { kind: calendarKind, ...calendar };
   const accountKind = ACCOUNT_KINDS.find((kind) => kind === row.kind);
   if (accountKind === undefined) throw new Error(`A change of no known kind: ${row.kind}`);
-  return { kind: accountKind, accountId: accountId(fromStoredText(row.account_id)), at };
+  const state = ACCOUNT_STATES.find((one) => one === row.account_state);
+  if (state === undefined)
+    throw new Error(`A change to no known state: ${String(row.account_state)}`);
+  return {
+    kind: accountKind,
+    accountId: account,
+    state,
+    reason: fromStoredTextOrUndefined(row.reason),
+    at,
+  };
 }

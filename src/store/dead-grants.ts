@@ -4,6 +4,8 @@ import { epochMs, type EpochMs } from "../core/clock.ts";
 import type { DeadGrants, WaveLimits } from "../core/dead-grants.ts";
 import { projectId } from "../core/ids.ts";
 import type { Database, Reader, Trx } from "./database.ts";
+import { accountChange, noteAccount, stateOfAccount } from "./note-account.ts";
+import { noteChanges } from "./note-changes.ts";
 import { appendEntry } from "./operator-log.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
 
@@ -25,6 +27,7 @@ const stateSchema = z.discriminatedUnion("kind", [
 type HoldState = z.output<typeof stateSchema>;
 
 interface Report {
+  readonly database: Database;
   readonly id: string;
   readonly project: string;
   readonly reason: string;
@@ -48,8 +51,9 @@ export function createDeadGrants(deps: { readonly database: Database }): DeadGra
           .returning("project_id")
           .executeTakeFirst();
         if (row === undefined) return "known";
-        const report = { id: toStoredText(id), project: row.project_id, reason, now, limits };
-        const state = await readState(trx, row.project_id);
+        const project = row.project_id;
+        const report = { database, id: toStoredText(id), project, reason, now, limits };
+        const state = await readState(trx, project);
         if (state?.kind === "held") {
           await waitInTurn(trx, report);
           return "held";
@@ -164,7 +168,7 @@ async function beginHold(trx: Trx, report: Report): Promise<void> {
     .where("connection", "=", "needs-reconnect")
     .where("connection_reason", "=", reason)
     .where("grant_failed_at", ">", now - limits.windowMs)
-    .returning(["id", "paused_reason"])
+    .returning(["id", "tenant_id", "connection", "connection_reason", "paused_reason"])
     .execute();
   for (const { id, paused_reason: paused } of restored) {
     await setState(trx, { id, state: paused === null ? "connected" : "paused" });
@@ -179,16 +183,23 @@ async function beginHold(trx: Trx, report: Report): Promise<void> {
     reason,
     details: { refused: restored.length + 1, connectedAgain: restored.length },
   });
+  const change = { kind: "account-connected", at: now } as const;
+  await noteChanges(
+    report.database,
+    trx,
+    restored.map((account) => accountChange(account, change)),
+  );
 }
 
-async function disconnect(trx: Trx, { id, reason, now }: Report): Promise<void> {
-  const { paused_reason: paused } = await trx
+async function disconnect(trx: Trx, { database, id, reason, now }: Report): Promise<void> {
+  const account = await trx
     .updateTable("accounts")
     .set({ connection: "needs-reconnect", connection_reason: reason, connection_since: now })
     .where("id", "=", id)
-    .returning("paused_reason")
+    .returning(["id", "tenant_id", "connection", "connection_reason", "paused_reason"])
     .executeTakeFirstOrThrow();
-  await setState(trx, { id, state: paused === null ? "needs-reconnect" : "paused" });
+  await setState(trx, { id, state: stateOfAccount(account) });
+  await noteAccount({ database, trx }, account, { kind: "account-needs-reconnect", at: now });
 }
 
 /** Its calendars carry a copy, so that a claim needs no join. */

@@ -134,7 +134,7 @@ async function oldSecrets(
 
 interface Done {
   readonly rotated: number;
-  readonly unopened: readonly AccountId[];
+  readonly unopened: readonly string[];
   readonly isInterrupted: boolean;
 }
 
@@ -142,7 +142,7 @@ async function passes(store: Store, total: number, context: CommandContext): Pro
   const { output, interrupted } = context;
   let rotated = 0;
   for (let pass = 1; ; pass += 1) {
-    const unopened: AccountId[] = [];
+    const unopened: string[] = [];
     let moved = 0;
     let after: AccountId | undefined;
     do {
