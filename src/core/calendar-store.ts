@@ -87,6 +87,8 @@ export interface ClaimQuery {
   readonly classes?: readonly RequestClass[];
   /** Calendars a tenant is given at each of its turns; 1 for who is not named. */
   readonly weights?: ReadonlyMap<TenantId, number>;
+  /** Tenants that are passed over: what is due of theirs stays due, and they keep their place in turn. */
+  readonly except?: ReadonlySet<TenantId>;
 }
 
 /** A wish that a calendar be refreshed. */

@@ -4,22 +4,27 @@ import { StoreUnavailable } from "../core/refusal.ts";
 /**
  * Moves due rows from the database into the queue, a few at a time, for ever.
  *
- * States: looking → (took some → looking at once | nothing → resting | store gone → backing off) →
- * stopped. Several may run at once: a claim hides its rows from the others until `queuedUntil`, so a
+ * States: looking → (took some, or the queue is full → a short rest | nothing → resting | store gone → backing
+ * off) → stopped. Several may run at once: a claim hides its rows from the others until `queuedUntil`, so a
  * crash between claim and enqueue costs a wait and needs no clean-up. What could not be enqueued is
  * claimed again when that moment has passed.
  */
 export interface ClaimerOptions {
-  /** Wait between looks while nothing is due. */
-  readonly restMs: number;
+  /** Between looks while there is work: a worker that has room again waits no longer for the next job. */
+  readonly busyRestMs: number;
+  /** Between looks while nothing is due. */
+  readonly idleRestMs: number;
   /** Wait after the database or Redis could not be asked. */
   readonly backoffMs: number;
 }
 
+/** `full`: what is due has to wait for room, in the queue or in the budget. `idle`: there is nothing to take. */
+export type ClaimLook = "took" | "full" | "idle";
+
 export interface ClaimerDeps {
   readonly clock: Clock;
-  /** Claim some due rows and enqueue them; how many were taken. Zero when the queue is full enough. */
-  readonly claim: () => Promise<number>;
+  /** Claim some due rows and enqueue them. */
+  readonly claim: () => Promise<ClaimLook>;
   readonly onError: (error: unknown) => void;
 }
 
@@ -33,10 +38,15 @@ export interface Claimer {
 /** Start claiming. No error of a look ends the loop; each is told to `onError`. */
 export function startClaimer(options: ClaimerOptions, deps: ClaimerDeps): Claimer {
   const stopping = new AbortController();
+  const restAfter: Readonly<Record<ClaimLook, number>> = {
+    took: options.busyRestMs,
+    full: options.busyRestMs,
+    idle: options.idleRestMs,
+  };
   let rest = new AbortController();
 
+  /** Cut short by a nudge, one that came during the look before it included. */
   const pause = async (durationMs: number): Promise<void> => {
-    rest = new AbortController();
     const signal = AbortSignal.any([stopping.signal, rest.signal]);
     try {
       await deps.clock.sleep(durationMs, signal);
@@ -46,8 +56,9 @@ export function startClaimer(options: ClaimerOptions, deps: ClaimerDeps): Claime
   };
 
   const look = async (): Promise<number> => {
+    rest = new AbortController();
     try {
-      return (await deps.claim()) > 0 ? 0 : options.restMs;
+      return restAfter[await deps.claim()];
     } catch (error) {
       deps.onError(error);
       // Those who hold fetched pages store them first when the database is back (I13).
@@ -56,10 +67,7 @@ export function startClaimer(options: ClaimerOptions, deps: ClaimerDeps): Claime
   };
 
   const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      const waitMs = await look();
-      if (waitMs > 0) await pause(waitMs);
-    }
+    while (!stopping.signal.aborted) await pause(await look());
   };
   const ended = loop();
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { WorkRoom } from "../core/claim-room.ts";
 
 const whole = z.coerce.number();
 
@@ -159,6 +160,19 @@ const usageSchema = z
   .tuple([headerSchema, z.string(), z.array(z.string())])
   .transform(([header, batch, fields]) => ({ header, batch, fields }));
 
+const roomSchema = z
+  .tuple([
+    headerSchema,
+    z.array(z.tuple([z.number(), z.enum([...REFUSAL_LIMITS, ""]), z.string()])),
+  ])
+  .transform(([header, rooms]) => ({
+    header,
+    rooms: rooms.map(([requests, limit, detail]): WorkRoom => ({
+      requests,
+      heldBy: limit === "" ? undefined : { limit, detail },
+    })),
+  }));
+
 export type AskReply = z.output<typeof askSchema>;
 export type ObserveReply = z.output<typeof observeSchema>;
 
@@ -167,5 +181,7 @@ export const parseAskReply = (reply: unknown): AskReply => askSchema.parse(reply
 export const parseObserveReply = (reply: unknown): ObserveReply => observeSchema.parse(reply);
 export const parsePlainReply = (reply: unknown): z.output<typeof plainSchema> =>
   plainSchema.parse(reply);
+export const parseRoomReply = (reply: unknown): z.output<typeof roomSchema> =>
+  roomSchema.parse(reply);
 export const parseUsageReply = (reply: unknown): z.output<typeof usageSchema> =>
   usageSchema.parse(reply);

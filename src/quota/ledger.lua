@@ -1357,6 +1357,82 @@ local function describe_spenders()
   return list
 end
 
+-- ── What could be granted within a moment, for those who decide how much work to begin ──────────────────────────
+-- It asks for nothing and takes nothing. Limits of a user or a tenant are left out: whose work it will be is not
+-- known yet.
+
+local OWN_LIMITS = { ["user-minute"] = true, ["tenant-cap"] = true }
+
+-- What leaves the window by then. Searched from the old end, where a moment's worth lies.
+local function freed_by(window, moment)
+  local freed, low, high, step = 0, 0, redis.call("LLEN", window.key), 1
+  while low < high do
+    local index = math.min(low + step, high) - 1
+    local at, _, after = parse_entry(redis.call("LINDEX", window.key, index))
+    if at + span_ms() < moment then
+      freed, low, step = after - window.base, index + 1, step * 2
+    else
+      high, step = index, math.max(1, math.floor(step / 2))
+    end
+  end
+  return freed
+end
+
+local function room_of_day(lane)
+  local reserved = settings.perDay * (settings.dayReserve[lane.class] or 0)
+  return math.floor(settings.perDay - reserved * day_left_fraction() - number_of("dayCount", 0))
+end
+
+local function room_of_pacing(lane, moment)
+  local credit = pace_credit_ms() + moment - now
+  -- The last one goes out on what is left.
+  return credit < 0 and 0 or math.floor(credit / pace_cost_ms(lane)) + 1
+end
+
+-- Units that calls of this class and of those above it wait for, as their askers said last.
+local function waited_for(lane)
+  local units = 0
+  for class, rank in pairs(RANKS) do
+    if rank <= lane.rank then
+      local line = load_line(lane.upstream .. ":" .. class)
+      for _, demand in ipairs(redis.call("HVALS", line.demand)) do units = units + tonumber(demand) end
+    end
+  end
+  return units
+end
+
+local function room_by(lane, moment)
+  local refusal, is_probe = refuse_standing(lane), false
+  if not refusal then refusal, is_probe = refuse_breaker(lane) end
+  if refusal and (refusal.wait_until == 0 or refusal.wait_until > moment) then
+    return { 0, refusal.limit, refusal.detail }
+  end
+  if is_probe or (refusal and refusal.limit == "breaker") then return { 1, "", "" } end
+  local room, limit = room_of_day(lane), "day"
+  local function consider(most, label)
+    if most < room then room, limit = most, label end
+  end
+  for _, one in ipairs(windows_of(lane)) do
+    if not OWN_LIMITS[one.label] then
+      local window = open_window(one.name)
+      local free = one.limit - used_in(window) + freed_by(window, moment)
+      consider(math.floor(free / math.min(lane.units, one.limit)), one.label)
+    end
+  end
+  if is_paced(lane) then consider(room_of_pacing(lane, moment), "pacing") end
+  if room < 1 then return { 0, limit, "" } end
+  return { math.max(0, room - math.ceil(waited_for(lane) / lane.units)), "", "" }
+end
+
+function operations.room()
+  local within, count, rooms = next_number(), next_number(), {}
+  if standing() ~= "open" then return { header(standing()), rooms } end
+  turn_day()
+  for index = 1, count do rooms[index] = room_by(read_lane(), now + within) end
+  save_changes()
+  return { header("open"), rooms }
+end
+
 function operations.snapshot()
   local answer = header(standing())
   if standing() ~= "open" then return { answer, "" } end
