@@ -2,14 +2,16 @@ import type { Config } from "./config/config.ts";
 import type { CalendarSource } from "./core/calendar-source.ts";
 import type { Clock, EpochMs } from "./core/clock.ts";
 import type { PushChannels } from "./core/push-channels.ts";
-import type { TokenExchange } from "./core/token-exchange.ts";
+import type { ReleaseCredentials } from "./core/release-credentials.ts";
+import type { TokenExchange, TokenForgetting } from "./core/token-exchange.ts";
 import { createCalendarSource } from "./google/calendar-source.ts";
 import { classifyFailure } from "./google/classify-failure.ts";
 import { classifyThrown } from "./google/classify-thrown.ts";
-import { createAccessTokens } from "./google/google-auth.ts";
+import { createAccessTokens, type AccessTokensOptions } from "./google/google-auth.ts";
 import { createCalendarClient } from "./google/google-client.ts";
-import { createPushChannels } from "./google/push.ts";
+import { createPushChannels, type PushDeps } from "./google/push.ts";
 import { createPushTokens } from "./google/push-token.ts";
+import { createReleaseCredentials, revokeUrlOf } from "./google/release-credentials.ts";
 import { DAY_TIME_ZONE, dayTurns } from "./quota/day-turns.ts";
 import { createGuard } from "./quota/guard.ts";
 import type { PermitBroker } from "./quota/permit.ts";
@@ -39,6 +41,11 @@ export interface OpenGoogle {
   readonly source: CalendarSource;
   /** Undefined: Google could not reach us, so there are no channels and calendars are polled. */
   readonly push: PushChannels | undefined;
+  /** For accounts that leave, whose credentials nobody else can use any more. */
+  readonly leaving: {
+    readonly stopChannel: PushChannels["stop"];
+    readonly credentials: ReleaseCredentials;
+  };
   close(): Promise<void>;
 }
 
@@ -47,20 +54,21 @@ export function openGoogle(
   config: Config,
   deps: {
     readonly broker: PermitBroker;
-    readonly store: Pick<Store, "credentials" | "health" | "vault">;
+    readonly store: Pick<Store, "credentials" | "leavingCredentials" | "health" | "vault">;
     /** Told of every request. */
     readonly observers: readonly RequestObserver[];
     /** Where the fleet shares access tokens. */
-    readonly exchange: TokenExchange;
+    readonly exchange: TokenExchange & TokenForgetting;
     readonly clock: Clock;
   },
 ): OpenGoogle {
   const { broker, store, clock } = deps;
-  const { apiRootUrl, oauthTokenUrl: tokenUrl, client: oauthClient } = config.google;
+  const { apiRootUrl, oauthTokenUrl: tokenUrl } = config.google;
+  const revokeUrl = revokeUrlOf(tokenUrl);
   const guard = createGuard(
     {
       ...GUARD,
-      endpoints: { apiRootUrl, tokenUrls: [tokenUrl] },
+      endpoints: { apiRootUrl, tokenUrls: [tokenUrl, revokeUrl ?? tokenUrl] },
       limiter: { ...GUARD.limiter, slots: Math.ceil(config.worker.concurrency * 1.5) },
       passage: {
         maxBackgroundWaitMs: 1_000,
@@ -84,31 +92,66 @@ export function openGoogle(
       random: Math.random,
     },
   );
+  const tokenOptions = tokenOptionsOf(config.google);
+  const tokenDeps = { guard, exchange: deps.exchange, clock };
   const tokens = createAccessTokens(
-    {
-      tokenUrl,
-      eagerRefreshMs: 5 * 60_000,
-      maxAccounts: 10_000,
-      oauthClientOf: () => ({
-        clientId: oauthClient?.id ?? "simulator",
-        clientSecret: oauthClient?.secret ?? "simulator",
-      }),
-    },
-    { guard, credentials: store.credentials, exchange: deps.exchange, clock },
+    { ...tokenOptions, maxAccounts: 10_000 },
+    { ...tokenDeps, credentials: store.credentials },
   );
   const client = createCalendarClient({ rootUrl: apiRootUrl }, { fetch: guard.fetch });
   const parts = { client, guard, tokens, clock };
   const { publicUrl } = config.http;
+  const pushTokens = createPushTokens(store.vault.deriveKeys(PUSH_TOKEN_PURPOSE));
+  const address = `${publicUrl ?? ""}/google/notifications`;
   return {
     source: createCalendarSource({ mirror: config.mirror }, parts),
     push:
       publicUrl === undefined
         ? undefined
-        : createPushChannels(
-            { address: `${publicUrl}/google/notifications` },
-            { ...parts, pushTokens: createPushTokens(store.vault.deriveKeys(PUSH_TOKEN_PURPOSE)) },
-          ),
+        : createPushChannels({ address }, { ...parts, pushTokens }),
+    leaving: openLeaving(
+      { address, revokeUrl, tokenOptions },
+      { ...parts, ...tokenDeps, store, pushTokens },
+    ),
     close: () => guard.close(),
+  };
+}
+
+function tokenOptionsOf({
+  oauthTokenUrl: tokenUrl,
+  client,
+}: Config["google"]): Omit<AccessTokensOptions, "maxAccounts"> {
+  return {
+    tokenUrl,
+    eagerRefreshMs: 5 * 60_000,
+    oauthClientOf: () => ({
+      clientId: client?.id ?? "simulator",
+      clientSecret: client?.secret ?? "simulator",
+    }),
+  };
+}
+
+/** As long as an account is being removed, only this part of a process can act in its name. */
+function openLeaving(
+  options: {
+    readonly address: string;
+    readonly revokeUrl: string | undefined;
+    readonly tokenOptions: Omit<AccessTokensOptions, "maxAccounts">;
+  },
+  deps: Omit<PushDeps, "tokens"> & {
+    readonly store: Pick<Store, "leavingCredentials">;
+    readonly exchange: TokenExchange & TokenForgetting;
+  },
+): OpenGoogle["leaving"] {
+  const credentials = deps.store.leavingCredentials;
+  const tokens = createAccessTokens(
+    { ...options.tokenOptions, maxAccounts: 100 },
+    { ...deps, credentials },
+  );
+  const channels = createPushChannels(options, { ...deps, tokens });
+  return {
+    stopChannel: (target, call) => channels.stop(target, call),
+    credentials: createReleaseCredentials(options, { ...deps, credentials, tokens }),
   };
 }
 

@@ -90,6 +90,18 @@ export async function changeQuotaSetting(
   return plan;
 }
 
+/** What backfills may send in a day: their part of the day, and of each minute. */
+export async function readBackfillAllowance(
+  store: Store,
+): Promise<{ readonly perDay: number; readonly share: number }> {
+  const { settings } = parseLedgerSettings(PROJECT, await rowsOf(store));
+  const { perDay, dayReserve, projectPerMinute, windowMs, backfillShare } = settings;
+  const windows = (24 * HOUR_MS) / windowMs;
+  const ofWindows = projectPerMinute * backfillShare * windows;
+  const allowed = Math.floor(Math.min(perDay * (1 - (dayReserve.backfill ?? 0)), ofWindows));
+  return { perDay: allowed, share: allowed / perDay };
+}
+
 function rowsOf(store: Store): ReturnType<Store["settings"]["list"]> {
   return store.settings.list(quotaSettingsPrefix(PROJECT));
 }

@@ -32,11 +32,12 @@ const BY_CODE: Readonly<Record<string, Answer>> = {
   },
   BALLAST_SCHEMA_VERSION: { exitCode: EXIT.configuration, next: "ballast migrate status" },
   BALLAST_STORE_FAILED: { exitCode: EXIT.failure, next: "ballast doctor" },
+  BALLAST_BEING_REMOVED: { exitCode: EXIT.failure, next: "ballast remove --status" },
   BALLAST_VAULT_KEY: { exitCode: EXIT.configuration, next: "ballast config print" },
   BALLAST_KEY_FILE: { exitCode: EXIT.configuration, next: "ballast config print" },
   BALLAST_HTTP_PUBLIC_WITHOUT_TOKENS: {
     exitCode: EXIT.configuration,
-    next: "ballast config print",
+    next: "ballast tokens create --tenant … --name … --scopes read,refresh    (or set BALLAST_API_TOKENS)",
   },
   BALLAST_HTTP_ADDRESS_UNUSABLE: {
     exitCode: EXIT.configuration,

@@ -10,6 +10,7 @@ import { EXIT, type ExitCode } from "./exit-codes.ts";
 const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["start", async () => (await import("./commands/start.ts")).addStartCommand],
   ["connect", async () => (await import("./commands/connect.ts")).addConnectCommand],
+  ["import", async () => (await import("./commands/import.ts")).addImportCommand],
   ["accounts", async () => (await import("./commands/accounts.ts")).addAccountsCommand],
   ["calendars", async () => (await import("./commands/calendars.ts")).addCalendarsCommand],
   ["events", async () => (await import("./commands/events.ts")).addEventsCommand],
@@ -20,6 +21,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["resume", async () => (await import("./commands/resume.ts")).addResumeCommand],
   ["tokens", async () => (await import("./commands/tokens.ts")).addTokensCommand],
   ["webhooks", async () => (await import("./commands/webhooks.ts")).addWebhooksCommand],
+  ["remove", async () => (await import("./commands/remove.ts")).addRemoveCommand],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctorCommand],
   ["keys", async () => (await import("./commands/keys.ts")).addKeysCommand],
   ["migrate", async () => (await import("./commands/migrate.ts")).addMigrateCommand],

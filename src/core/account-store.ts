@@ -31,6 +31,8 @@ interface ConnectionFacts {
   /** Google's `sub`; undefined: hashed from tenant and name until the primary calendar's id is known. */
   readonly quotaUser: QuotaUser | undefined;
   readonly scopes: readonly string[];
+  /** Mirrored and served to nobody; left out: as it is. */
+  readonly isShadow?: boolean;
   readonly now: EpochMs;
 }
 

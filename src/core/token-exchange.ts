@@ -31,3 +31,9 @@ export interface TokenExchange {
     forMs: number,
   ): Promise<{ readonly kind: "claimed"; readonly claim: TokenClaim } | { readonly kind: "taken" }>;
 }
+
+/** Where tokens can be taken from before they end. */
+export interface TokenForgetting {
+  /** Its grant is being erased: nobody is to find a token of it any more. */
+  forget(grant: Grant): Promise<void>;
+}

@@ -50,6 +50,8 @@ export interface TokenStore {
   }): Promise<readonly ApiTokenRow[]>;
   /** Of these ids, those that exist, revoked ones too; one statement however many, at most 1000. */
   find(ids: readonly string[]): Promise<readonly StoredApiToken[]>;
+  /** Whether there is a token that was not revoked. */
+  hasUsable(): Promise<boolean>;
   revoke(
     id: string,
     by: TokenActor & { readonly reason?: string | undefined },

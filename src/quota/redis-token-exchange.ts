@@ -12,7 +12,7 @@ import { z } from "zod";
 import { epochMs, type Clock } from "../core/clock.ts";
 import type { Grant } from "../core/credentials-source.ts";
 import { openBytes, sealBytes } from "../core/seal-bytes.ts";
-import type { SharedToken, TokenExchange } from "../core/token-exchange.ts";
+import type { SharedToken, TokenExchange, TokenForgetting } from "../core/token-exchange.ts";
 import { tokenKeys } from "./redis-keys.ts";
 
 const sharedToken = z.object({
@@ -32,7 +32,7 @@ export function createRedisTokenExchange({
 }: {
   readonly redis: Redis;
   readonly clock: Clock;
-}): TokenExchange {
+}): TokenExchange & TokenForgetting {
   async function put(place: TokenPlace, token: SharedToken): Promise<void> {
     const plain = Buffer.from(JSON.stringify(token), "utf8");
     const leftMs = Math.max(1, Math.floor(token.expiresAt - clock.now()));
@@ -44,6 +44,10 @@ export function createRedisTokenExchange({
       const place = placeOf(grant);
       const sealed = await redis.get(tokenKeys(place.name).token);
       return sealed === null ? undefined : readToken(openBytes(place.key, sealed, place.name));
+    },
+    forget: async (grant) => {
+      const { token, claim } = tokenKeys(placeOf(grant).name);
+      await redis.del(token, claim);
     },
     claim: async (grant, forMs) => {
       const place = placeOf(grant);

@@ -12,7 +12,7 @@ import type { Exchange } from "./exchange.ts";
 import type { FaultScript } from "./fault-script.ts";
 import { createFaults } from "./faults.ts";
 import type { FaultTarget, Faults } from "./faults.ts";
-import { createTokenEndpoint } from "./oauth.ts";
+import { createRevokeEndpoint, createTokenEndpoint } from "./oauth.ts";
 import type { OAuthClient, ServiceAccount } from "./oauth.ts";
 import { createPushDelivery } from "./push-delivery.ts";
 import type { PushCounters, PushDelivery, PushOptions } from "./push-delivery.ts";
@@ -185,15 +185,17 @@ function createHandler(options: SimulatorOptions, deps: Handling): SimulatorPart
     },
     { world, tokens, codes: consent },
   );
+  const answerRevoke = createRevokeEndpoint({ world, tokens, codes: consent });
   const oauth = createOAuthHandlers(
     { project: PROJECT },
-    { world, answerToken, consent, faults, log },
+    { world, answerToken, answerRevoke, consent, faults, log },
   );
   return (request, response) => {
     const exchange = openExchange(request, response);
     response.on("error", ignoreBrokenConnection);
     if (exchange.path.startsWith("/_control/")) deps.control(exchange);
     else if (exchange.path === "/token" && request.method === "POST") oauth.token(exchange);
+    else if (exchange.path === "/revoke" && request.method === "POST") oauth.revoke(exchange);
     else if (exchange.path === "/o/oauth2/v2/auth") oauth.consent(exchange);
     else api(exchange);
   };

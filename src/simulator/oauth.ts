@@ -57,6 +57,22 @@ export function createTokenEndpoint(
   };
 }
 
+/** Create the handler of `POST /revoke`: a refresh token, or an access token, ends its account's whole consent. */
+export function createRevokeEndpoint(deps: OAuthDeps): (form: URLSearchParams) => OAuthAnswer {
+  const { world, tokens } = deps;
+  return (form) => {
+    const token = form.get("token") ?? "";
+    const email = world.refreshTokens.get(token);
+    const account =
+      email === undefined ? tokens.check(token, world.nowMs())?.account : world.accounts.get(email);
+    if (!account || account.isRevoked) {
+      return oauthError("invalid_token", "Token expired or revoked");
+    }
+    account.isRevoked = true;
+    return oauthJson(200, {}, account.email);
+  };
+}
+
 function clientOf(form: URLSearchParams, settings: OAuthSettings): OAuthClient | undefined {
   const id = form.get("client_id") ?? "";
   const secret = form.get("client_secret") ?? "";

@@ -11,17 +11,26 @@ import type { World } from "./world.ts";
 export interface OAuthServing {
   readonly world: World;
   readonly answerToken: (form: URLSearchParams) => OAuthAnswer;
+  readonly answerRevoke: (form: URLSearchParams) => OAuthAnswer;
   readonly consent: ConsentCodes;
   readonly faults: Faults;
   readonly log: RequestLog;
 }
 
-/** Create the handlers of `/token` and of the consent page. */
+interface FormEndpoint {
+  readonly operation: "oauth.token" | "oauth.revoke";
+  /** Where a form has the refresh token, which says whose request it is. */
+  readonly tokenField: string;
+  readonly answer: (form: URLSearchParams) => OAuthAnswer;
+}
+
+/** Create the handlers of `/token`, of `/revoke` and of the consent page. */
 export function createOAuthHandlers(
   options: { readonly project: string },
   deps: OAuthServing,
 ): {
   readonly token: (exchange: Exchange) => void;
+  readonly revoke: (exchange: Exchange) => void;
   readonly consent: (exchange: Exchange) => void;
 } {
   const log = (
@@ -38,10 +47,11 @@ export function createOAuthHandlers(
     send(exchange.response, result);
     log(result, result.status < 400 ? "ok" : "refused", operation);
   };
-  const answerToken = (exchange: Exchange, form: URLSearchParams): void => {
-    const account = deps.world.refreshTokens.get(form.get("refresh_token") ?? "") ?? "";
+  const answerForm = (exchange: Exchange, form: URLSearchParams, endpoint: FormEndpoint): void => {
+    const { operation } = endpoint;
+    const account = deps.world.refreshTokens.get(form.get(endpoint.tokenField) ?? "") ?? "";
     const plan = deps.faults.plan({
-      operation: "oauth.token",
+      operation,
       account,
       calendar: "",
       project: options.project,
@@ -51,32 +61,59 @@ export function createOAuthHandlers(
     });
     const work = (): void => {
       if (!plan.answer) {
-        answer(exchange, deps.answerToken(form), "oauth.token");
+        answer(exchange, endpoint.answer(form), operation);
         return;
       }
       const outcome = answerFault(plan.answer, {
         response: exchange.response,
         projectNumber: options.project,
         isTokenRequest: true,
-        honest: () => deps.answerToken(form),
+        honest: () => endpoint.answer(form),
       });
-      log({ ...outcome, account }, "injected", "oauth.token");
+      log({ ...outcome, account }, "injected", operation);
     };
-    if (plan.delayMs === 0) {
-      work();
-      return;
-    }
-    const timer = setTimeout(work, plan.delayMs);
-    exchange.response.on("close", () => clearTimeout(timer));
+    afterDelay(plan.delayMs, exchange, work);
   };
+  const serveForm = (endpoint: FormEndpoint) => (exchange: Exchange) =>
+    readForm(exchange, deps.world, (form) => answerForm(exchange, form, endpoint));
   return {
-    token(exchange) {
-      // Google's answers tell its time; here that is the world's, which may differ from this machine's.
-      exchange.response.setHeader("Date", new Date(deps.world.nowMs()).toUTCString());
-      readText(exchange.request, (body) => answerToken(exchange, new URLSearchParams(body ?? "")));
-    },
+    token: serveForm({
+      operation: "oauth.token",
+      tokenField: "refresh_token",
+      answer: deps.answerToken,
+    }),
+    revoke: serveForm({
+      operation: "oauth.revoke",
+      tokenField: "token",
+      answer: deps.answerRevoke,
+    }),
     consent(exchange) {
       answer(exchange, deps.consent.answer(exchange.query), "oauth.consent");
     },
   };
+}
+
+function readForm(
+  { request, response, query }: Exchange,
+  world: World,
+  use: (form: URLSearchParams) => void,
+): void {
+  // Google's answers tell its time; here that is the world's, which may differ from this machine's.
+  response.setHeader("Date", new Date(world.nowMs()).toUTCString());
+  readText(request, (body) => {
+    const form = new URLSearchParams(body ?? "");
+    // Google takes a revocation's token from the address as well.
+    const token = query.get("token");
+    if (token !== null && !form.has("token")) form.set("token", token);
+    use(form);
+  });
+}
+
+function afterDelay(delayMs: number, { response }: Exchange, work: () => void): void {
+  if (delayMs === 0) {
+    work();
+    return;
+  }
+  const timer = setTimeout(work, delayMs);
+  response.on("close", () => clearTimeout(timer));
 }

@@ -22,6 +22,7 @@ import {
   quotaUserAtReconnect,
   shareQuotaUser,
 } from "./quota-users.ts";
+import { requireStaying } from "./removal-scope.ts";
 import { grantOf, openGrant, sealGrant, storeGrant } from "./stored-grants.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
@@ -49,7 +50,7 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
   const { database } = deps;
   return {
     ...createDiscoveryStore(deps),
-    connect: (connection) => database.write((trx) => connect(deps, trx, connection)),
+    connect: (connection) => database.write((trx) => connectAccount(deps, trx, connection)),
     async get(id) {
       const row = await database.read((db) => findById(db, id));
       return row === undefined ? undefined : toAccountRow(row);
@@ -183,11 +184,14 @@ async function copyToCalendars(trx: Trx, row: StoredAccount): Promise<void> {
     .updateTable("calendars")
     .set({ account_state: stateOfAccount(row), paused_reason: row.paused_reason })
     .where("account_id", "=", row.id)
+    // One that is being removed while its account stays.
+    .where("account_state", "<>", "removed")
     .execute();
 }
 
-async function connect(
-  { database, vault }: AccountDeps,
+/** In the caller's transaction; throws `BeingRemoved`. */
+export async function connectAccount(
+  { database, vault }: Pick<AccountDeps, "database" | "vault">,
   trx: Trx,
   connection: AccountConnection,
 ): Promise<AccountRow> {
@@ -205,7 +209,9 @@ async function connect(
       .onConflict((conflict) => conflict.column("id").doNothing())
       .execute();
   }
+  await holdTenant(database, trx, tenant);
   const known = await findByName(trx, connection.tenantId, connection.name);
+  await requireStaying(trx, { tenant, account: known?.id, name: connection.name });
   const id = known?.id ?? newId("acc", now);
   const grant = grantOf(connection);
   const fresh = {
@@ -221,6 +227,7 @@ async function connect(
     discovery_reason: "connected",
     discovery_queued_until: null,
     ...primaryAtConnect(connection),
+    ...shadowAtConnect(connection),
   } as const;
   const stored = await trx
     .insertInto("accounts")
@@ -246,10 +253,30 @@ async function connect(
     .where("account_id", "=", row.id)
     .where("project_id", "<>", project)
     .execute();
-  if (known?.connection !== "connected") {
+  if (isNews(known, row)) {
     await noteAccount({ database, trx }, row, { kind: "account-connected", at: now });
   }
   return toAccountRow(row);
+}
+
+/** Who removes a tenant or an account takes the same lock: a connect comes before that, or is refused. */
+async function holdTenant(database: Database, trx: Trx, tenant: string): Promise<void> {
+  await trx
+    .selectFrom("tenants")
+    .select("id")
+    .where("id", "=", tenant)
+    .modifyEnd(database.dialect.forUpdate)
+    .execute();
+}
+
+function shadowAtConnect({ isShadow }: AccountConnection): { is_shadow?: number } {
+  return isShadow === undefined ? {} : { is_shadow: isShadow ? 1 : 0 };
+}
+
+/** To those who follow the tenant: an account in shadow is not there for them. */
+function isNews(before: StoredAccount | undefined, now: StoredAccount): boolean {
+  const wasThere = before?.connection === "connected" && before.is_shadow === 0;
+  return !wasThere && now.is_shadow === 0;
 }
 
 /** Whom a service account acts for is known by address; everyone else by the first list. */

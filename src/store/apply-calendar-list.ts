@@ -7,6 +7,8 @@ import type { Database, Trx } from "./database.ts";
 import { newId } from "./new-id.ts";
 import { learnQuotaUser } from "./quota-users.ts";
 import { calendarChange, noteChanges, type NotedChange } from "./note-changes.ts";
+import { hashOfCalendar } from "./removal-scope.ts";
+import { forgetQueued } from "./queued-calendars.ts";
 import { fromStoredTextOrUndefined, toStoredText, toStoredTextOrNull } from "./stored-text.ts";
 import type { AccountsTable } from "./tables.ts";
 
@@ -44,7 +46,8 @@ export async function applyCalendarList(
     .where("account_id", "=", account.id)
     .execute();
   const byGoogleId = new Map(known.map((row) => [row.google_id, row]));
-  const listing: Listing = { ...place, account, result, byGoogleId, noted: [] };
+  const excluded = await excludedOf(trx, account.id);
+  const listing: Listing = { ...place, account, result, byGoogleId, excluded, noted: [] };
   const changes = { added: 0, changed: 0, lost: 0, returned: 0 };
   // The last entry of an id wins, as on a list read page by page.
   const entries = new Map(result.entries.map((entry) => [toStoredText(entry.googleId), entry]));
@@ -56,7 +59,7 @@ export async function applyCalendarList(
   changes.lost += absent.lost;
   await learnQuotaUser(trx, account, primaryOf(entries.values(), known));
   await moveListMarks(listing, absent.suspected > 0);
-  await noteChanges(database, trx, listing.noted);
+  if (account.is_shadow === 0) await noteChanges(database, trx, listing.noted);
   return { kind: "applied", changes };
 }
 
@@ -77,6 +80,8 @@ interface Listing extends ListPlace {
   readonly account: Selectable<AccountsTable>;
   readonly result: DiscoveryResult;
   readonly byGoogleId: ReadonlyMap<string, StoredCalendar>;
+  /** Hashes of those that were removed one by one. */
+  readonly excluded: ReadonlySet<string>;
   /** For the feed. */
   readonly noted: NotedChange[];
 }
@@ -103,6 +108,7 @@ async function applyEntry(
   }
   const facts = factsOf(entry, listing.mirror);
   if (row === undefined) {
+    if (listing.excluded.has(hashOfCalendar(listing.account.id, googleId))) return "none";
     await addCalendar(listing, googleId, facts);
     return "added";
   }
@@ -124,7 +130,6 @@ async function applyEntry(
             consecutive_failures: 0,
             due_at: listing.result.now,
             due_reason: "requested",
-            queued_until: null,
             watch_due_at: listing.result.now,
           }
         : {}),
@@ -136,6 +141,15 @@ async function applyEntry(
     return "returned";
   }
   return hasChanged ? "changed" : "none";
+}
+
+async function excludedOf(trx: Trx, accountId: string): Promise<ReadonlySet<string>> {
+  const rows = await trx
+    .selectFrom("excluded_calendars")
+    .select("google_hash")
+    .where("account_id", "=", accountId)
+    .execute();
+  return new Set(rows.map(({ google_hash: hash }) => hash));
 }
 
 function factsOf(
@@ -171,8 +185,9 @@ async function addCalendar(
       account_state: isPaused ? "paused" : account.connection,
       paused_reason: account.paused_reason,
       due_at: result.now,
-      due_class: rankOfClass("poll"),
+      due_class: account.first_class,
       due_reason: "first-sync",
+      is_shadow: account.is_shadow,
       watch_due_at: result.now,
     })
     .execute();
@@ -189,12 +204,12 @@ async function loseCalendar(
     .set({
       lost_reason: reason,
       due_at: null,
-      queued_until: null,
       // Its channels are to be stopped.
       watch_due_at: listing.result.now,
     })
     .where("number", "=", row.number)
     .execute();
+  await forgetQueued(listing.trx, row.number);
   note(listing, "calendar-lost", row);
 }
 
@@ -242,6 +257,8 @@ async function moveListMarks(
       discovery_earlier_attempt: "none",
       discovery_failures: 0,
       discovery_failure_code: null,
+      // What comes later comes one by one.
+      first_class: rankOfClass("poll"),
       // A delta does not name what is absent: the answer that confirms has to be a full list.
       list_sync_token: mustConfirm ? null : toStoredText(result.syncToken),
       list_fingerprint: result.queryFingerprint,

@@ -211,6 +211,7 @@ async function setState(
     .updateTable("calendars")
     .set({ account_state: state })
     .where("account_id", "=", id)
+    .where("account_state", "<>", "removed")
     .execute();
 }
 

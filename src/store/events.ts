@@ -22,6 +22,9 @@ import {
 const MAX_PAGE = 2_500;
 const MAX_FACTS = 1_000;
 
+/** What is being removed, and what is mirrored only to be compared, is to a reader not there (I11). */
+const isServed = sql<boolean>`(account_state <> 'removed' and is_shadow = 0)`;
+
 /** The published copies, read. */
 export function createEventStore(deps: { readonly database: Database }): EventStore {
   return {
@@ -32,6 +35,7 @@ export function createEventStore(deps: { readonly database: Database }): EventSt
           .selectFrom("calendars")
           .selectAll()
           .where("id", "=", toStoredText(id))
+          .where(isServed)
           .executeTakeFirst();
         if (calendar === undefined) return { kind: "unknown-calendar" };
         const freshness = toFreshness(calendar, now);
@@ -48,6 +52,7 @@ export function createEventStore(deps: { readonly database: Database }): EventSt
           .selectFrom("calendars")
           .selectAll()
           .where("id", "in", ids.slice(0, MAX_FACTS).map(toStoredText))
+          .where(isServed)
           .execute(),
       );
       return rows.map((row) => toFacts(row, now));

@@ -10,6 +10,7 @@ import {
 import { StoreUnavailable } from "../core/refusal.ts";
 import type { Database } from "./database.ts";
 import { openNodeSqlite } from "./node-sqlite.ts";
+import { rewriteFile } from "./rewrite-file.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
 import { driverError, isCollision, translateError } from "./store-errors.ts";
 import type { Tables } from "./tables.ts";
@@ -54,6 +55,7 @@ export function openSqliteDatabase(path: string): Database {
     },
     read: (run) => untilRead(() => run(reader)),
     snapshot: (run) => untilRead(() => reader.transaction().execute(run)),
+    scrub: () => rewriteFile(path),
     async close() {
       await reader.destroy();
       await writer.destroy();
@@ -83,6 +85,8 @@ function openFiles(path: string): {
     const writer = openNodeSqlite({ path, readOnly: false, busyTimeoutMs: 200 });
     writer.exec("pragma journal_mode = wal");
     writer.exec("pragma synchronous = full");
+    // What is deleted is overwritten where that costs no write of its own.
+    writer.exec("pragma secure_delete = fast");
     writer.exec(`pragma journal_size_limit = ${WAL_KEPT_BYTES}`);
     writer.exec(`pragma busy_timeout = ${BUSY_TIMEOUT_MS}`);
     // Opening may create the WAL's index file; only a writer can do that.

@@ -1,4 +1,5 @@
 import { StoreUnavailable } from "../core/refusal.ts";
+import { BeingRemoved } from "../core/removal-store.ts";
 
 /** The database refused a statement of ours: a bug, or a damaged database. Trying again does not help. */
 export class StoreFailed extends Error {
@@ -85,6 +86,7 @@ export function translateError(error: unknown): unknown {
   const isDrivers = known.code !== undefined || known.sqliteCode !== undefined;
   if (!isDrivers && !isPassing(known)) return error;
   if (error instanceof StoreFailed || error instanceof SchemaVersionUnsupported) return error;
+  if (error instanceof BeingRemoved) return error;
   if (error instanceof StoreUnavailable) return error;
   // Not the driver's own error: Postgres puts row values into `detail`, and causes are logged.
   const cause = Object.assign(new Error(known.message), {

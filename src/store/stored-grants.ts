@@ -47,7 +47,13 @@ export function grantOf(connection: AccountConnection): Grant {
 
 /** In the caller's transaction. */
 export async function storeGrant(trx: Trx, accountId: string, grant: StoredGrant): Promise<void> {
-  await trx.updateTable("accounts").set(grant).where("id", "=", toStoredText(accountId)).execute();
+  await trx
+    .updateTable("accounts")
+    .set(grant)
+    .where("id", "=", toStoredText(accountId))
+    // A refresh that was on its way must not bring back what a removal has erased.
+    .where("connection", "<>", "removed")
+    .execute();
 }
 
 /** Names the row and column that a seal belongs to. */

@@ -1,4 +1,5 @@
 import type { ColumnType, Generated } from "kysely";
+import type { ExcludedCalendarsTable, RemovalsTable } from "./leaving-tables.ts";
 import type { PollKind } from "../core/poll-store.ts";
 
 /** Written with a default when a row is made, then read and updated. */
@@ -318,37 +319,6 @@ interface SchemaMigrationsTable {
   version: number;
   name: string;
   applied_at: number;
-}
-
-/** What is being removed, until it is gone. */
-export interface RemovalsTable {
-  id: string;
-  kind: "tenant" | "account" | "calendar";
-  tenant_id: string;
-  account_id: string | null;
-  calendar_id: string | null;
-  is_revoking: number;
-  reason: string | null;
-  asked_by: string;
-  asked_at: number;
-  stage: "marking" | "releasing" | "erasing" | "settling";
-  due_at: number;
-  queued_until: number | null;
-  lease_until: number | null;
-  fence: Defaulted<number>;
-  earlier_attempt: Defaulted<"none" | "reached-google">;
-  channels_stopped: Defaulted<number>;
-  channels_left: Defaulted<number>;
-  tokens_revoked: Defaulted<number>;
-  tokens_left: Defaulted<number>;
-  erased_rows: Defaulted<number>;
-}
-
-/** Calendars that were removed one by one, whose account stays: its list must not bring them back. */
-interface ExcludedCalendarsTable {
-  account_id: string;
-  google_hash: string;
-  excluded_at: number;
 }
 
 /** Every table as Kysely sees it. Times are epoch milliseconds, truth values 0 or 1. */

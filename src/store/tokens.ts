@@ -5,6 +5,7 @@ import type { ApiTokenRow, StoredApiToken, TokenStore } from "../core/token-stor
 import { momentOf } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
 import { appendEntry } from "./operator-log.ts";
+import { findRemoval } from "./removal-scope.ts";
 import { fromStoredText, toStoredText } from "./stored-text.ts";
 import type { ApiTokensTable } from "./tables.ts";
 
@@ -36,6 +37,17 @@ export function createTokenStore(deps: { readonly database: Database }): TokenSt
         db.selectFrom("api_tokens").selectAll().where("id", "in", ids.slice(0, MAX_LIST)).execute(),
       );
       return rows.map(toStored);
+    },
+    async hasUsable() {
+      const row = await database.read((db) =>
+        db
+          .selectFrom("api_tokens")
+          .select("id")
+          .where("revoked_at", "is", null)
+          .limit(1)
+          .executeTakeFirst(),
+      );
+      return row !== undefined;
     },
     revoke: (id, by) => database.write((trx) => revokeToken(trx, id, by)),
     noteUsed: async (ids, now, everyMs) => {
@@ -69,7 +81,8 @@ async function createToken(
       .select("id")
       .where("id", "=", tenant)
       .executeTakeFirst();
-    if (known === undefined) return "unknown-tenant";
+    const leaving = { tenant_id: tenant, account_id: null, calendar_id: null };
+    if (known === undefined || (await findRemoval(trx, leaving))) return "unknown-tenant";
   }
   await trx
     .insertInto("api_tokens")

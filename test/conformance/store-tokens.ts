@@ -29,6 +29,7 @@ export function tokenConformance(freshDatabase: FreshDatabase): void {
       expect(await store.tokens.find([id, "tok_000000000000"])).toEqual([{ ...row, sha256 }]);
       expect(await store.tokens.list({ limit: 10 })).toEqual([row]);
       expect(await store.tokens.find([])).toEqual([]);
+      expect(await store.tokens.hasUsable()).toBe(true);
       const log = await store.operatorLog.list({ limit: 1 });
       expect(log).toMatchObject([
         { action: "token.created", subject: id, actor: "olga", details: { tenant: "acme" } },
@@ -78,6 +79,7 @@ export function tokenConformance(freshDatabase: FreshDatabase): void {
       await store.clock.advance(5);
       const by = { actor: "otto", reason: "leaked", now: store.now() };
       expect(await store.tokens.revoke(id, by)).toBe("revoked");
+      expect(await store.tokens.hasUsable()).toBe(false);
       await store.clock.advance(5);
       expect(await store.tokens.revoke(id, { ...by, now: store.now() })).toBe("revoked-before");
       expect(await store.tokens.revoke("tok_000000000000", by)).toBe("unknown-token");

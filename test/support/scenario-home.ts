@@ -44,6 +44,7 @@ export async function openScenarioHome(
     /** `worker` unless given. */
     readonly role?: AppOptions["role"];
     readonly push?: Partial<PushTiming>;
+    readonly removals?: AppOptions["removals"];
   },
   deps: {
     readonly onRunFinished: (run: FinishedRun) => void;
@@ -88,6 +89,7 @@ export async function openScenarioHome(
         migrateWhenEmpty: true,
         ...(options.timing === undefined ? {} : { timing: options.timing }),
         ...(options.push === undefined ? {} : { push: options.push }),
+        ...(options.removals === undefined ? {} : { removals: options.removals }),
       },
       { clock: systemClock, logger, ...deps },
     );
