@@ -52,6 +52,7 @@ function publicPart(status: StatusView): Readonly<Record<string, unknown>> {
     retryShare: status.retryShare ?? null,
     breakers,
     backlog: status.backlog ?? null,
+    push: status.push ?? null,
     deadLetters: status.deadLetters ?? null,
   };
 }

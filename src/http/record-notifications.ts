@@ -7,8 +7,16 @@
  *
  * Why "kept" is safe to say (I6): a batch is written after the last of its notifications came, and
  * `markNotified` either raises a mark in a committed transaction, or finds one that no refresh has begun to
- * serve. Whichever refresh begins next began after the notification, so it sees the change. Nothing is
- * concluded from what an earlier batch saw: a refresh may have begun since.
+ * serve. Whichever refresh begins next began after the notification, so it sees the change.
+ *
+ * Why no mark is remembered from one batch to the next, although most of a surge finds its mark standing: a
+ * refresh may have begun in another process since, and may have read the calendar before this change. Only
+ * the row knows, and it is asked once for all of a batch: 50 reads a second, however many notifications. A
+ * promise that could stand in for the read (no refresh begins before the due time) does not exist: a
+ * person's refresh begins at once, in whichever process.
+ *
+ * What is put off (a refresh whose calendar is told of again and again) is no promise: it is written beside the
+ * answers, a few times a second, and may be missed.
  */
 import type { ChannelStore, Debounce, Notified } from "../core/channel-store.ts";
 import type { Clock } from "../core/clock.ts";
@@ -22,6 +30,8 @@ export interface RecordOptions {
   /** Calendars in one batch; whoever comes on top of that is refused. */
   readonly batchLimit: number;
   readonly debounce: Debounce;
+  /** Refreshes are put off at most so often. */
+  readonly putOffEveryMs: number;
 }
 
 /** `coalesced`: a mark stood already, or this notification is not the first for its calendar in its batch. */
@@ -34,31 +44,34 @@ export interface NotificationRecorder {
   close(): Promise<void>;
 }
 
-type Marked = ReadonlySet<CalendarId> | undefined;
+type Written = ReadonlySet<CalendarId> | undefined;
 
 interface Batch {
   readonly notified: Map<string, Notified>;
   /** What was marked; undefined: nothing was kept. */
-  readonly marked: Promise<Marked>;
+  readonly written: Promise<Written>;
 }
 
 export function createNotificationRecorder(
   options: RecordOptions,
   deps: {
-    readonly channels: Pick<ChannelStore, "markNotified">;
+    readonly channels: Pick<ChannelStore, "markNotified" | "putOff">;
     readonly clock: Clock;
     readonly onError: (error: unknown) => void;
   },
 ): NotificationRecorder {
   const { clock } = deps;
   const closing = new AbortController();
+  const later = createPuttingOff(options, deps);
   let gathering: Batch | undefined;
   let writing: Promise<unknown> = Promise.resolve();
 
-  const write = async (notified: ReadonlyMap<string, Notified>): Promise<Marked> => {
+  const write = async (notified: ReadonlyMap<string, Notified>): Promise<Written> => {
     try {
       const how = { now: clock.now(), debounce: options.debounce };
-      return new Set(await deps.channels.markNotified([...notified.values()], how));
+      const { marked, early } = await deps.channels.markNotified([...notified.values()], how);
+      later.add(early);
+      return new Set(marked);
     } catch (error) {
       deps.onError(error);
       return undefined;
@@ -75,28 +88,66 @@ export function createNotificationRecorder(
       return write(notified);
     })();
     writing = written;
-    return { notified, marked: inTime(written, options.keepWithinMs, clock) };
+    return { notified, written: inTime(written, options.keepWithinMs, clock) };
   };
 
   return {
     async record(one) {
       gathering ??= open();
-      const { notified, marked } = gathering;
-      if (notified.size >= options.batchLimit) return "not-kept";
+      const { notified, written } = gathering;
       const isFirst = !notified.has(one.channelId);
-      notified.set(one.channelId, one);
-      const written = await marked;
-      if (written === undefined) return "not-kept";
-      return isFirst && written.has(one.calendarId) ? "marked" : "coalesced";
+      if (isFirst && notified.size >= options.batchLimit) return "not-kept";
+      if (isFirst) notified.set(one.channelId, one);
+      const marked = await written;
+      if (marked === undefined) return "not-kept";
+      return isFirst && marked.has(one.calendarId) ? "marked" : "coalesced";
     },
     async close() {
       closing.abort();
+      await writing;
+      await later.close();
+    },
+  };
+}
+
+/**
+ * States: idle → writing (what is added meanwhile waits for the next time). What was added last may never be
+ * written: its refresh begins a little sooner after its last notification.
+ */
+function createPuttingOff(
+  { debounce, putOffEveryMs, batchLimit }: RecordOptions,
+  deps: Parameters<typeof createNotificationRecorder>[1],
+): { add(calendars: readonly CalendarId[]): void; close(): Promise<void> } {
+  const { channels, clock, onError } = deps;
+  const waiting = new Set<CalendarId>();
+  let lastMs = Number.NEGATIVE_INFINITY;
+  let writing: Promise<void> | undefined;
+
+  const write = async (calendars: readonly CalendarId[]): Promise<void> => {
+    try {
+      await channels.putOff(calendars, { now: clock.now(), debounce });
+    } catch (error) {
+      onError(error);
+    }
+    lastMs = clock.monotonicMs();
+    writing = undefined;
+  };
+
+  return {
+    add(calendars) {
+      for (const id of calendars) if (waiting.size < batchLimit) waiting.add(id);
+      const isTime = clock.monotonicMs() - lastMs >= putOffEveryMs;
+      if (waiting.size === 0 || writing !== undefined || !isTime) return;
+      writing = write([...waiting]);
+      waiting.clear();
+    },
+    async close() {
       await writing;
     },
   };
 }
 
-async function inTime(written: Promise<Marked>, withinMs: number, clock: Clock): Promise<Marked> {
+async function inTime(written: Promise<Written>, withinMs: number, clock: Clock): Promise<Written> {
   const done = new AbortController();
   const late = pause(clock, { ms: withinMs, signal: done.signal }).then(() => undefined);
   try {

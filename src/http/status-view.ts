@@ -1,4 +1,5 @@
 import type { CalendarCounts } from "../core/calendar-store.ts";
+import type { PushHealth } from "../core/channel-store.ts";
 import type { EpochMs } from "../core/clock.ts";
 import type { RequestClass } from "../core/request.ts";
 
@@ -21,5 +22,6 @@ export interface StatusView {
   readonly retryShare: number | undefined;
   readonly breakers: readonly { readonly upstream: string; readonly openUntil: EpochMs }[];
   readonly backlog: Readonly<Record<RequestClass, number>> | undefined;
+  readonly push: PushHealth | undefined;
   readonly deadLetters: number | undefined;
 }

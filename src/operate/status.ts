@@ -1,5 +1,6 @@
 import type { AccountState, AccountStore } from "../core/account-store.ts";
 import type { CalendarCounts, CalendarStore } from "../core/calendar-store.ts";
+import type { ChannelStore, PushHealth } from "../core/channel-store.ts";
 import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
 import type { DeadGrants } from "../core/dead-grants.ts";
 import type { ProjectTrouble, ProjectTroubles } from "../core/project-troubles.ts";
@@ -10,6 +11,8 @@ import type { RequestClass } from "../core/request.ts";
 import type { UsageStore } from "../core/usage-store.ts";
 
 const RETRIES_OVER_MS = 5 * 60_000;
+const SILENT_AT_LEAST = 3;
+const SILENT_SHARE = 0.01;
 
 export type Verdict = "ok" | "degraded" | "stopped" | "unknown";
 
@@ -29,6 +32,8 @@ export interface Status {
   readonly retryShare: number | undefined;
   readonly breakers: QuotaStatus["breakers"];
   readonly backlog: Readonly<Record<RequestClass, number>> | undefined;
+  /** How changes reach us; `silent` and `silentReplaced` are what polls found that nobody had told. */
+  readonly push: PushHealth | undefined;
   readonly pauses: QuotaStatus["pauses"];
   /** Calendars set aside with their reason. */
   readonly deadLetters: number | undefined;
@@ -37,6 +42,7 @@ export interface Status {
 export interface StatusDeps {
   readonly calendars: Pick<CalendarStore, "counts" | "backlog">;
   readonly accounts: Pick<AccountStore, "countsByState">;
+  readonly channels: Pick<ChannelStore, "health">;
   readonly usage: Pick<UsageStore, "attempts">;
   readonly deadGrants: Pick<DeadGrants, "holds">;
   readonly projectTroubles: Pick<ProjectTroubles, "list">;
@@ -66,17 +72,20 @@ export function createStatus(deps: StatusDeps): () => Promise<Status> {
       calendars: facts?.calendars,
       accounts: facts?.accounts,
       alarms: shownAlarms(facts),
-      quota:
-        quota === undefined
-          ? undefined
-          : { minute: quota.minute, day: quota.day, retryTokens: quota.retryTokens },
+      quota: shownQuota(quota),
       retryShare: facts?.retryShare,
       breakers,
       backlog: facts?.backlog,
+      push: facts?.push,
       pauses,
       deadLetters: facts?.calendars.slowed,
     };
   };
+}
+
+function shownQuota(quota: QuotaStatus | undefined): Status["quota"] {
+  if (quota === undefined) return undefined;
+  return { minute: quota.minute, day: quota.day, retryTokens: quota.retryTokens };
 }
 
 function shownAlarms(facts: DatabaseFacts | undefined): Status["alarms"] {
@@ -87,6 +96,7 @@ interface DatabaseFacts {
   readonly calendars: CalendarCounts;
   readonly accounts: Readonly<Record<AccountState, number>>;
   readonly backlog: Readonly<Record<RequestClass, number>>;
+  readonly push: PushHealth;
   readonly retryShare: number | undefined;
   /** Accounts that are kept connected although Google refuses them; undefined: disconnecting goes on as usual. */
   readonly refused: number | undefined;
@@ -95,18 +105,21 @@ interface DatabaseFacts {
 
 async function readDatabase(deps: StatusDeps, at: EpochMs): Promise<DatabaseFacts | undefined> {
   return orUndefined(async () => {
-    const [calendars, accounts, backlog, { first, retry }, holds, alarms] = await Promise.all([
-      deps.calendars.counts(),
-      deps.accounts.countsByState(),
-      deps.calendars.backlog(at),
-      deps.usage.attempts(epochMs(at - RETRIES_OVER_MS)),
-      deps.deadGrants.holds(at),
-      deps.projectTroubles.list(at),
-    ]);
+    const [calendars, accounts, backlog, push, { first, retry }, holds, alarms] = await Promise.all(
+      [
+        deps.calendars.counts(),
+        deps.accounts.countsByState(),
+        deps.calendars.backlog(at),
+        deps.channels.health(at),
+        deps.usage.attempts(epochMs(at - RETRIES_OVER_MS)),
+        deps.deadGrants.holds(at),
+        deps.projectTroubles.list(at),
+      ],
+    );
     const retryShare = first + retry === 0 ? undefined : retry / (first + retry);
     const refused =
       holds.length === 0 ? undefined : holds.reduce((sum, { failing }) => sum + failing, 0);
-    return { calendars, accounts, backlog, retryShare, refused, alarms };
+    return { calendars, accounts, backlog, push, retryShare, refused, alarms };
   });
 }
 
@@ -178,6 +191,7 @@ function sentenceOfStop({ reason, until }: NonNullable<QuotaStatus["stop"]>): st
 function judgeCalendars({
   calendars,
   accounts,
+  push,
   refused,
   alarms: [alarm],
 }: DatabaseFacts): Judgement {
@@ -195,6 +209,7 @@ function judgeCalendars({
     count(accounts["needs-reconnect"], "account needs to reconnect", "accounts need to reconnect"),
     count(calendars.slowed, "calendar is set aside", "calendars are set aside"),
     count(calendars.stale, "calendar is stale", "calendars are stale"),
+    sentenceOfSilence(push),
   ].filter((trouble) => trouble !== undefined);
   const fresh = `${String(calendars.fresh)} of ${String(calendars.total)} calendars are fresh`;
   if (troubles.length > 0) {
@@ -213,6 +228,16 @@ function sentenceOfTrouble({ code, detail }: ProjectTrouble): string {
   return code === failureCode("clock-skewed")
     ? `This machine's clock is off (${detail}), so Google refuses service accounts; none is disconnected.`
     : `Google does not accept the OAuth client or service account (${detail}); no account is disconnected.`;
+}
+
+/**
+ * One notification gets lost now and then, and its channel is replaced: no trouble. Many that are silent at
+ * once, or all there are, mean that what Google sends does not arrive.
+ */
+function sentenceOfSilence({ silent, watched }: PushHealth): string | undefined {
+  const many = Math.max(SILENT_AT_LEAST, watched * SILENT_SHARE);
+  if (silent === 0 || (silent < many && silent < watched)) return undefined;
+  return `Google's notifications do not arrive (${String(silent)} of ${String(watched)} watched calendars changed without a word; polls find it later)`;
 }
 
 function count(amount: number, one: string, many: string): string | undefined {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import fastify, { type FastifyInstance } from "fastify";
-import { expect, onTestFinished, test } from "vitest";
-import { systemClock } from "../../src/core/clock.ts";
-import type { ChannelStore } from "../../src/core/channel-store.ts";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { systemClock, type Clock } from "../../src/core/clock.ts";
+import type { ChannelStore, Marked } from "../../src/core/channel-store.ts";
 import { StoreUnavailable } from "../../src/core/refusal.ts";
 import { createPushTokens } from "../../src/google/push-token.ts";
 import { createKnownChannels } from "../../src/http/known-channels.ts";
@@ -10,6 +10,7 @@ import { addNotificationRoute } from "../../src/http/notification-route.ts";
 import { asProblem, describeProblem } from "../../src/http/http-problem.ts";
 import { createNotificationRecorder } from "../../src/http/record-notifications.ts";
 import { openTestStore } from "../conformance/store-fixture.ts";
+import { createManualClock } from "../support/manual-clock.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const DEBOUNCE = { quietMs: 2_000, mostMs: 10_000 };
@@ -19,14 +20,16 @@ const tokens = createPushTokens(KEYS);
 interface Calls {
   get: number;
   mark: number;
+  putOff: number;
 }
 
 /** The route over a store whose calls are counted. */
 async function openRoute(
-  channels: Pick<ChannelStore, "get" | "markNotified">,
+  channels: Pick<ChannelStore, "get" | "markNotified" | "putOff">,
   keepWithinMs = 1_000,
+  clock: Clock = systemClock,
 ): Promise<{ server: FastifyInstance; calls: Calls; outcomes: string[] }> {
-  const calls = { get: 0, mark: 0 };
+  const calls = { get: 0, mark: 0, putOff: 0 };
   const counted: typeof channels = {
     get: (id) => {
       calls.get += 1;
@@ -36,10 +39,14 @@ async function openRoute(
       calls.mark += 1;
       return channels.markNotified(notified, how);
     },
+    putOff: (calendars, how) => {
+      calls.putOff += 1;
+      return channels.putOff(calendars, how);
+    },
   };
   const recorder = createNotificationRecorder(
-    { gatherMs: 5, keepWithinMs, batchLimit: 100, debounce: DEBOUNCE },
-    { channels: counted, clock: systemClock, onError: () => undefined },
+    { gatherMs: 5, keepWithinMs, batchLimit: 100, debounce: DEBOUNCE, putOffEveryMs: 60_000 },
+    { channels: counted, clock, onError: () => undefined },
   );
   const outcomes: string[] = [];
   const server = fastify();
@@ -48,15 +55,12 @@ async function openRoute(
   );
   await addNotificationRoute(server, {
     isOurs: (id, token) => tokens.isOurs(id, token),
-    channels: createKnownChannels(
-      { keptForMs: 60_000, limit: 10 },
-      { channels: counted, clock: systemClock },
-    ),
+    channels: createKnownChannels({ keptForMs: 60_000, limit: 10 }, { channels: counted, clock }),
     recorder,
     onNotification: (outcome) => {
       outcomes.push(outcome);
     },
-    clock: systemClock,
+    clock,
   });
   onTestFinished(async () => {
     await server.close();
@@ -108,10 +112,10 @@ test("what is forged, malformed or a sync touches no store, and what is unknown 
   expect(await tell(server, "c".repeat(65))).toBe(400);
   expect(await tell(server, "ch-1", { state: "sync" })).toBe(204);
   expect(await tell(server, "ch-1", { body: "x".repeat(5_000) })).toBe(413);
-  expect(calls).toEqual({ get: 0, mark: 0 });
+  expect(calls).toEqual({ get: 0, mark: 0, putOff: 0 });
   expect(await tell(server, "ch-1", { body: "{ not parsed" })).toBe(204);
   expect(await tell(server, "ch-1")).toBe(204);
-  expect(calls).toEqual({ get: 1, mark: 0 });
+  expect(calls).toEqual({ get: 1, mark: 0, putOff: 0 });
   expect(outcomes).toEqual(["forged", "forged", "malformed", "sync", "unknown", "unknown"]);
 });
 
@@ -122,16 +126,81 @@ test("I6: what cannot be written down in time is refused, so that Google deliver
   const failing = await openRoute({
     get: (id) => known.channels.get(id),
     markNotified: () => Promise.reject(new StoreUnavailable({ message: "gone" })),
+    putOff: () => Promise.resolve(),
   });
   expect(await tell(failing.server, "ch-1")).toBe(503);
-  const held = Promise.withResolvers<readonly []>();
+  const held = Promise.withResolvers<Marked>();
   const hanging = await openRoute(
-    { get: (id) => known.channels.get(id), markNotified: () => held.promise },
+    {
+      get: (id) => known.channels.get(id),
+      markNotified: () => held.promise,
+      putOff: () => Promise.resolve(),
+    },
     50,
   );
   expect(await tell(hanging.server, "ch-1")).toBe(503);
-  held.resolve([]);
+  held.resolve({ marked: [], early: [] });
   expect([...failing.outcomes, ...hanging.outcomes]).toEqual(["not-kept", "not-kept"]);
+});
+
+test("I6: a look-up that hangs, and a write after a slow one, are refused within a second in all", async () => {
+  const known = await openTestStore(`sqlite:${join(await temporaryDirectory(), "ballast.db")}`);
+  const calendarId = await known.connectOne();
+  await known.channels.add({ id: "ch-1", calendarId, createdAt: known.now() });
+  const found = await known.channels.get("ch-1");
+  const lookedUp = Promise.withResolvers<typeof found>();
+  const kept = Promise.withResolvers<Marked>();
+  const clock = createManualClock();
+  const hanging = await openRoute(
+    {
+      get: () => lookedUp.promise,
+      markNotified: () => kept.promise,
+      putOff: () => Promise.resolve(),
+    },
+    1_000,
+    clock,
+  );
+  const answer = tell(hanging.server, "ch-1");
+  await vi.waitUntil(() => clock.sleepers() > 0);
+  await clock.advance(900);
+  lookedUp.resolve(found);
+  await vi.waitUntil(() => clock.sleepers() > 1);
+  await clock.advance(100);
+  expect(await answer).toBe(503);
+  kept.resolve({ marked: [], early: [] });
+});
+
+test("I6: a mark that a refresh has begun to serve does not hold for what is notified after", async () => {
+  const store = await openTestStore(`sqlite:${join(await temporaryDirectory(), "ballast.db")}`);
+  const calendarId = await store.connectOne();
+  await store.refresh(calendarId);
+  await store.channels.add({ id: "ch-1", calendarId, createdAt: store.now() });
+  // The recorder runs by the system's clock, the rows by theirs: all of it is due.
+  const { server, outcomes } = await openRoute(store.channels);
+  await tell(server, "ch-1");
+  await tell(server, "ch-1");
+  // Another process' refresh, begun by a person, long before the quiet time is over.
+  await store.calendars.request(calendarId, { class: "interactive", dueAt: store.now() });
+  const { lease, state } = await store.begin(calendarId);
+  await tell(server, "ch-1");
+  await store.publish(lease, { served: state.requested });
+  const row = await store.calendars.get(calendarId);
+  expect(row?.requested).toBe((row?.served ?? 0) + 1);
+  expect(outcomes).toEqual(["marked", "coalesced", "marked"]);
+});
+
+test("a calendar told of again and again is put off beside the answers, seldom, and a failure of that costs nobody", async () => {
+  const store = await openTestStore(`sqlite:${join(await temporaryDirectory(), "ballast.db")}`);
+  const calendarId = await store.connectOne();
+  await store.channels.add({ id: "ch-1", calendarId, createdAt: store.now() });
+  const failing = await openRoute({
+    get: (id) => store.channels.get(id),
+    markNotified: () => Promise.resolve({ marked: [], early: [calendarId] }),
+    putOff: () => Promise.reject(new StoreUnavailable({ message: "gone" })),
+  });
+  expect(await tell(failing.server, "ch-1")).toBe(204);
+  expect(await tell(failing.server, "ch-1")).toBe(204);
+  expect(failing.calls).toMatchObject({ mark: 2, putOff: 1 });
 });
 
 test("a token of an older key is good as long as that key is kept", () => {

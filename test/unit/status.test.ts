@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { CalendarCounts } from "../../src/core/calendar-store.ts";
 import type { GrantHold } from "../../src/core/dead-grants.ts";
+import type { PushHealth } from "../../src/core/channel-store.ts";
 import { projectId } from "../../src/core/ids.ts";
 import type { ProjectTrouble } from "../../src/core/project-troubles.ts";
 import type { QuotaStatus } from "../../src/core/quota-status.ts";
@@ -26,8 +27,20 @@ const QUOTA: QuotaStatus = {
   pauses: [],
 };
 
+const PUSH: PushHealth = {
+  watched: 40,
+  unwatched: 1,
+  unwatchable: 2,
+  opening: 0,
+  stopping: 0,
+  expiring: 0,
+  silentReplaced: 0,
+  silent: 0,
+};
+
 interface Facts {
   readonly counts?: () => Promise<CalendarCounts>;
+  readonly push?: Partial<PushHealth>;
   readonly needsReconnect?: number;
   readonly holds?: readonly GrantHold[];
   readonly troubles?: readonly ProjectTrouble[];
@@ -57,6 +70,7 @@ function statusOf(facts: Facts = {}): ReturnType<ReturnType<typeof createStatus>
         removed: 0,
       }),
     },
+    channels: { health: known({ ...PUSH, ...facts.push }) },
     usage: { attempts: known({ first: 90, retry: 10 }) },
     deadGrants: { holds: known(facts.holds ?? []) },
     projectTroubles: { list: known(facts.troubles ?? []) },
@@ -74,6 +88,7 @@ test("all fresh is said in a sentence, with the figures that it rests on", async
     calendars: COUNTS,
     quota: { minute: QUOTA.minute, day: QUOTA.day, retryTokens: 100 },
     backlog: { poll: 3 },
+    push: PUSH,
     retryShare: 0.1,
     deadLetters: 0,
   });
@@ -152,6 +167,19 @@ test("a client that Google refuses is said first, and so is a clock that is off"
   });
   const skewed = { ...trouble, code: "GCAL_CLOCK_SKEWED", detail: "600 s ahead of Google's" };
   expect((await statusOf({ troubles: [skewed] })).sentence).toContain("600 s ahead of Google's");
+});
+
+test.each([
+  ["one lost notification among many", { silent: 1 }, undefined],
+  ["two of forty", { silent: 2 }, undefined],
+  ["three of forty", { silent: 3 }, /do not arrive \(3 of 40 watched calendars changed/],
+  ["nineteen of two thousand", { watched: 2_000, silent: 19 }, undefined],
+  ["twenty of two thousand", { watched: 2_000, silent: 20 }, /20 of 2000/],
+  ["the only one there is", { watched: 1, silent: 1 }, /1 of 1/],
+])("a push path that is silent is said, and no single loss: %s", async (_what, push, said) => {
+  const { verdict, sentence } = await statusOf({ push });
+  expect(verdict).toBe(said === undefined ? "ok" : "degraded");
+  expect(sentence).toMatch(said ?? "Syncing normally");
 });
 
 test("where nobody can ask the ledger, the calendars are judged alone", async () => {

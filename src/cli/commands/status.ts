@@ -70,7 +70,7 @@ function withNulls(status: Status): Record<string, unknown> {
 }
 
 function describe(status: Status, options: Options, { output }: CommandContext): void {
-  const { calendars, accounts, backlog, quota } = status;
+  const { calendars, accounts, backlog, push, quota } = status;
   if (options.watch && output.isTerminal) output.data("\u001b[2J\u001b[H");
   output.data(output.paint(COLORS[status.verdict], status.sentence));
   if (calendars !== undefined) {
@@ -86,6 +86,7 @@ function describe(status: Status, options: Options, { output }: CommandContext):
     const waiting = Object.entries(backlog).map(([name, count]) => `${name} ${String(count)}`);
     output.data(`waiting    ${waiting.join("  ")}`);
   }
+  if (push !== undefined) output.data(`push       ${describePush(push)}`);
   if (quota !== undefined) {
     const { minute, day } = quota;
     output.data(
@@ -95,4 +96,17 @@ function describe(status: Status, options: Options, { output }: CommandContext):
   if (status.retryShare !== undefined) {
     output.data(`retries    ${(status.retryShare * 100).toFixed(1)} % of the requests`);
   }
+}
+
+function describePush(push: NonNullable<Status["push"]>): string {
+  const { watched, unwatched, unwatchable, expiring, silent, silentReplaced } = push;
+  const troubles = [
+    [expiring, "end within a day"],
+    [silent, "silent"],
+    [silentReplaced, "opened after a silence"],
+  ] as const;
+  return [
+    `${String(watched)} watched, ${String(unwatched + unwatchable)} polled only`,
+    ...troubles.flatMap(([count, what]) => (count === 0 ? [] : [`${String(count)} ${what}`])),
+  ].join(", ");
 }

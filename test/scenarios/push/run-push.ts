@@ -8,6 +8,7 @@ import { compareEvents } from "../../support/compare-events.ts";
 import { listAll } from "../mirror/calendar-writer.ts";
 import { openAccountClients } from "../mirror/google-world.ts";
 import { createBounds, createRandom, type Scenario, type ScenarioOptions } from "../scenario.ts";
+import { pause, percentile, waitUntil } from "../wait-until.ts";
 import { openPushWorld, type PushPlan, type PushWorld } from "./push-world.ts";
 
 /**
@@ -64,7 +65,6 @@ const SHORT: Windows = {
 const CONTROL: Windows = { ...SHORT, judgesSilence: false };
 
 const RESTART_LOOK_MS = 2_500;
-const WAIT_MS = 240_000;
 
 export const runPush: Scenario = async (options) => {
   if (options.foreign !== undefined) {
@@ -164,17 +164,20 @@ async function connectAll(world: PushWorld): Promise<readonly CalendarRow[]> {
   for (const [index, { refreshToken }] of simulator.accounts().entries()) {
     await home.connect(`tenant-${String(index % 5)}`, `account-${String(index)}`, refreshToken);
   }
-  await until("every account's list is read", async () => {
+  await waitUntil("every account's list is read", async () => {
     const accounts = await home.store.accounts.list({ limit: 1_000 });
     return accounts.every(({ discoveredAt }) => discoveredAt !== undefined);
   });
-  await until("every calendar is published and watched, or known not to be watchable", async () => {
-    const { unwatched, opening, stopping } = await readHealth(world);
-    if (unwatched + opening + stopping > 0) return false;
-    return (await listRows(home.store)).every(({ generation, requested, served }) => {
-      return generation > 0 && served >= requested;
-    });
-  });
+  await waitUntil(
+    "every calendar is published and watched, or known not to be watchable",
+    async () => {
+      const { unwatched, opening, stopping } = await readHealth(world);
+      if (unwatched + opening + stopping > 0) return false;
+      return (await listRows(home.store)).every(({ generation, requested, served }) => {
+        return generation > 0 && served >= requested;
+      });
+    },
+  );
   return listRows(home.store);
 }
 
@@ -185,7 +188,7 @@ async function restart({ home, simulator, runs }: PushWorld): Promise<number> {
   const ranBefore = runs.length;
   await home.restart();
   await pause(RESTART_LOOK_MS);
-  await until("the new process works", () => Promise.resolve(runs.length > ranBefore));
+  await waitUntil("the new process works", () => Promise.resolve(runs.length > ranBefore));
   return opened() - before;
 }
 
@@ -269,19 +272,19 @@ async function settle(
   const { store } = world.home;
   const since = systemClock.now();
   of.say("no more changes; waiting for the last polls");
-  await until("every calendar was read since", async () => {
+  await waitUntil("every calendar was read since", async () => {
     const rows = await listRows(store);
     return rows.every(
       ({ currentAsOf, requested, served }) => (currentAsOf ?? 0) > since && served >= requested,
     );
   });
   if (!of.windows.judgesSilence) return;
-  await until("silent channels are replaced and nothing is under way", async () => {
+  await waitUntil("silent channels are replaced and nothing is under way", async () => {
     const { opening, stopping, unwatched } = await readHealth(world);
     const kept = await countKept(store, of.killed);
     return opening + stopping + unwatched + kept === 0;
   });
-  await until("what was found while a channel was replaced is served", async () =>
+  await waitUntil("what was found while a channel was replaced is served", async () =>
     (await listRows(store)).every(({ requested, served }) => served >= requested),
   );
 }
@@ -315,11 +318,6 @@ function latencies(
     const last = changesOf.get(googleId ?? "")?.findLast(({ atMs }) => atMs <= beganMs);
     return last === undefined ? [] : [endedMs - last.atMs];
   });
-}
-
-function percentile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0);
 }
 
 /** Event by event, as the owner of each calendar's row sees it. */
@@ -359,17 +357,5 @@ async function listRows(store: Store): Promise<readonly CalendarRow[]> {
     const page = await store.calendars.list({ after: rows.at(-1)?.id, limit: 1_000 });
     rows.push(...page);
     if (page.length < 1_000) return rows;
-  }
-}
-
-function pause(durationMs: number): Promise<void> {
-  return systemClock.sleep(durationMs, new AbortController().signal);
-}
-
-async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + WAIT_MS;
-  while (!(await isSo())) {
-    if (performance.now() > deadlineMs) throw new Error(`Not in time: ${what}`);
-    await pause(250);
   }
 }

@@ -1,6 +1,7 @@
 /**
  * A process of its own that sends the surge over plain sockets, requests written one behind the other: an
- * HTTP client would cost more than the server does. Told what to send by its parent, tells it what came back.
+ * HTTP client would cost more than the server does. What is answered 503 is sent again, as Google does. Told
+ * what to send by its parent, tells it what came back.
  */
 import { connect } from "node:net";
 
@@ -19,7 +20,9 @@ export interface SurgeOrder {
 
 /** What the parent gets. */
 export interface SurgeAnswers {
+  /** Each counted once, however often it was sent. */
   readonly sent: number;
+  /** Of all answers, those to what was sent again included. */
   readonly byStatus: Readonly<Record<string, number>>;
   /** When each notification of the order was last sent, by the wall clock. */
   readonly lastSentAt: readonly number[];
@@ -29,6 +32,7 @@ const CONNECTIONS = 16;
 /** The server closes a connection after this many. */
 const PER_CONNECTION = 1_000;
 const BEHIND_EACH_OTHER = 25;
+const REDELIVER_AFTER_MS = 500;
 const STATUS = /HTTP\/1\.1 (\d{3})/g;
 
 process.once("message", (order: SurgeOrder) => {
@@ -44,16 +48,38 @@ async function answer(order: SurgeOrder): Promise<void> {
   process.send?.(answers, () => process.disconnect());
 }
 
+/** One request: the how many-th of the notifications, or of the wishes. */
+interface Message {
+  readonly kind: "notification" | "wish";
+  readonly index: number;
+}
+
+interface DriveState {
+  next: number;
+  wished: number;
+  /** Answered otherwise than with 503. */
+  settled: number;
+  readonly again: Message[];
+  readonly startedMs: number;
+  readonly byStatus: Map<string, number>;
+  readonly lastSentAt: number[];
+}
+
 async function drive(order: SurgeOrder): Promise<SurgeAnswers> {
-  const state = {
+  const state: DriveState = {
     next: 0,
     wished: 0,
+    settled: 0,
+    again: [],
     startedMs: performance.now(),
-    byStatus: new Map<string, number>(),
+    byStatus: new Map(),
     lastSentAt: Array.from({ length: order.notifications.length }, () => 0),
   };
   const lane = async (): Promise<void> => {
-    while (state.next < order.total) await driveConnection(order, state);
+    while (state.settled < order.total) {
+      if (state.next < order.total || state.again.length > 0) await driveConnection(order, state);
+      else await pause(20);
+    }
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, lane));
   return {
@@ -63,32 +89,45 @@ async function drive(order: SurgeOrder): Promise<SurgeAnswers> {
   };
 }
 
-interface DriveState {
-  next: number;
-  wished: number;
-  readonly startedMs: number;
-  readonly byStatus: Map<string, number>;
-  readonly lastSentAt: number[];
-}
-
-function nextOf({ notifications, wishes, wishEvery }: SurgeOrder, state: DriveState): string {
-  if (state.next % wishEvery === wishEvery - 1) {
+function takeNext({ notifications, wishes, wishEvery }: SurgeOrder, state: DriveState): Message {
+  const known = state.again.pop();
+  if (known !== undefined) return known;
+  const turn = state.next;
+  state.next += 1;
+  if (turn % wishEvery === wishEvery - 1) {
     state.wished += 1;
-    return wishes[state.wished % wishes.length] ?? "";
+    return { kind: "wish", index: state.wished % wishes.length };
   }
-  const index = (state.next - state.wished) % notifications.length;
-  state.lastSentAt[index] = Date.now();
-  return notifications[index] ?? "";
+  return { kind: "notification", index: (turn - state.wished) % notifications.length };
 }
 
+function textOf(order: SurgeOrder, state: DriveState, { kind, index }: Message): string {
+  if (kind === "wish") return order.wishes[index] ?? "";
+  state.lastSentAt[index] = Date.now();
+  return order.notifications[index] ?? "";
+}
+
+function settle(state: DriveState, status: string, message: Message | undefined): void {
+  state.byStatus.set(status, (state.byStatus.get(status) ?? 0) + 1);
+  if (status === "503" && message !== undefined) {
+    setTimeout(() => {
+      state.again.push(message);
+    }, REDELIVER_AFTER_MS);
+  } else {
+    state.settled += 1;
+  }
+}
+
+/** Until this many were sent over it, or there is nothing to send. */
 function driveConnection(order: SurgeOrder, state: DriveState): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: "127.0.0.1", port: order.port, noDelay: true });
+    const unanswered: Message[] = [];
     let sent = 0;
-    let answered = 0;
     let rest = "";
     const write = (): void => {
-      const left = Math.min(order.total - state.next, PER_CONNECTION - sent, BEHIND_EACH_OTHER);
+      const open = order.total - state.next + state.again.length;
+      const left = Math.min(open, PER_CONNECTION - sent, BEHIND_EACH_OTHER);
       if (left <= 0) {
         socket.destroy();
         resolve();
@@ -100,13 +139,10 @@ function driveConnection(order: SurgeOrder, state: DriveState): Promise<void> {
         setTimeout(write, earlyMs);
         return;
       }
-      const texts: string[] = [];
-      for (let count = 0; count < left; count += 1) {
-        texts.push(nextOf(order, state));
-        state.next += 1;
-      }
+      const messages = Array.from({ length: left }, () => takeNext(order, state));
+      unanswered.push(...messages);
       sent += left;
-      socket.write(texts.join(""));
+      socket.write(messages.map((message) => textOf(order, state, message)).join(""));
     };
     socket.on("connect", write);
     socket.on("error", reject);
@@ -115,17 +151,22 @@ function driveConnection(order: SurgeOrder, state: DriveState): Promise<void> {
       const text = rest + chunk.toString("latin1");
       let end = 0;
       for (const found of text.matchAll(STATUS)) {
-        const status = found[1] ?? "";
-        state.byStatus.set(status, (state.byStatus.get(status) ?? 0) + 1);
-        answered += 1;
+        // Answers come in the order of the requests.
+        settle(state, found[1] ?? "", unanswered.shift());
         end = found.index + found[0].length;
       }
       rest = text.slice(Math.max(end, text.length - 11));
-      if (answered === sent) write();
+      if (unanswered.length === 0) write();
     });
     socket.on("close", () => {
-      if (answered < sent)
-        reject(new Error(`${String(sent - answered)} requests were not answered`));
+      const missing = unanswered.length;
+      if (missing > 0) reject(new Error(`${String(missing)} requests were not answered`));
     });
+  });
+}
+
+function pause(durationMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, durationMs);
   });
 }
