@@ -10,14 +10,14 @@ import type { RateLimits } from "./rate-limits.ts";
 const MOST_TOLD = 500;
 
 /** Serve the table's routes: each request let in, counted, checked by its schemas, and handed to its handler. */
-export function addApiRoutes(
+export async function addApiRoutes(
   server: FastifyInstance,
-  access: { readonly callerOf: CallerOf; readonly limits: RateLimits },
+  access: RouteAccess,
   handlers: ApiHandlers,
-): void {
-  for (const [name, shape] of Object.entries<RouteShape>(API_ROUTES)) {
+): Promise<void> {
+  const add = (to: FastifyInstance, [name, shape]: readonly [string, RouteShape]): void => {
     const handle = handlerOf(handlers, name);
-    server.route({
+    to.route({
       method: shape.method,
       url: shape.path.replaceAll(/\{(\w+)\}/g, ":$1"),
       exposeHeadRoute: false,
@@ -27,7 +27,27 @@ export function addApiRoutes(
         return send({ request, reply, shape }, answer);
       },
     });
-  }
+  };
+  const routes = Object.entries<RouteShape>(API_ROUTES);
+  for (const route of routes) if (readsBody(route)) add(server, route);
+  await server.register((scope, _options, done) => {
+    // Clients that say what they would send although they send nothing are no reason to refuse them.
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, _body, parsed) => {
+      parsed(null);
+    });
+    for (const route of routes) if (!readsBody(route)) add(scope, route);
+    done();
+  });
+}
+
+interface RouteAccess {
+  readonly callerOf: CallerOf;
+  readonly limits: RateLimits;
+}
+
+function readsBody([, { body }]: readonly [string, RouteShape]): boolean {
+  return body !== undefined;
 }
 
 /** What was parsed has the type of the handler's own shape, which is not known here. */
@@ -48,7 +68,7 @@ interface Exchange {
 
 function readRequest(
   { request, reply, shape }: Exchange,
-  { callerOf, limits }: Parameters<typeof addApiRoutes>[1],
+  { callerOf, limits }: RouteAccess,
 ): ParsedRequest {
   const caller = callerOf(request);
   const { scope } = shape.access;

@@ -7,7 +7,7 @@
 import { randomUUID } from "node:crypto";
 import { isIP } from "node:net";
 import helmet from "@fastify/helmet";
-import fastify, { type FastifyInstance } from "fastify";
+import fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import type { ChangeNews, ChangeStore } from "../core/change-store.ts";
 import type { Clock } from "../core/clock.ts";
 import type { TokenStore } from "../core/token-store.ts";
@@ -88,6 +88,7 @@ export async function createHttpServer(
   const status = createShortCache({ maxAgeMs: CACHE_MS }, { clock, read: deps.status });
   const readiness = createShortCache({ maxAgeMs: CACHE_MS }, { clock, read: deps.readiness });
   await addSecurityHeaders(server);
+  refuseUnknownRoutes(server);
   addHealthRoutes(server, { ...deps, status, readiness });
   server.get("/style.css", (_request, reply) => reply.type("text/css").send(STYLESHEET));
   server.get("/", async (_request, reply) => {
@@ -106,7 +107,7 @@ export async function createHttpServer(
   const targets = createTargetFinder(deps);
   const changeWaits = addChangeWaits(server, deps);
   const handlers = createApiHandlers({ ...deps, targets, changeWaits });
-  addApiRoutes(server, { callerOf, limits }, handlers);
+  await addApiRoutes(server, { callerOf, limits }, handlers);
   await addNotificationRoute(server, { ...deps.notifications, clock });
   await listen(server, options);
   return {
@@ -159,9 +160,6 @@ function createBareServer(logger: Logger): FastifyInstance {
     reply.header("x-request-id", request.id).header("cache-control", "no-store");
     done();
   });
-  server.setNotFoundHandler((request) => {
-    throw new HttpProblem("route-unknown", { detail: `${request.method} is not served here.` });
-  });
   server.setErrorHandler((error, request, reply) => sendProblem(error, { request, reply }, logger));
   return server;
 }
@@ -183,6 +181,20 @@ function addChangeWaits(server: FastifyInstance, deps: HttpServerDeps): ChangeWa
   });
   server.addHook("preClose", () => waits.close());
   return waits;
+}
+
+/** Before the body is read: what is wrong with it is no news where nothing is. */
+function refuseUnknownRoutes(server: FastifyInstance): void {
+  server.addHook("onRequest", (request, _reply, done) => {
+    done(request.is404 ? unknownRoute(request) : undefined);
+  });
+  server.setNotFoundHandler((request) => {
+    throw unknownRoute(request);
+  });
+}
+
+function unknownRoute({ method }: Pick<FastifyRequest, "method">): HttpProblem {
+  return new HttpProblem("route-unknown", { detail: `${method} is not served here.` });
 }
 
 async function addSecurityHeaders(server: FastifyInstance): Promise<void> {

@@ -88,6 +88,12 @@ const WITH_BODY: readonly ProblemCode[] = [
   "unsupported-media-type",
 ];
 
+/** A DELETE may bring a body that nobody reads. */
+function bodyProblems({ method, body }: RouteShape): readonly ProblemCode[] {
+  if (body !== undefined) return WITH_BODY;
+  return method === "GET" ? [] : ["body-too-large"];
+}
+
 /** Every code that a route may refuse with. */
 export function problemsOf(shape: RouteShape): readonly ProblemCode[] {
   const takesParameters = shape.params !== undefined || shape.query !== undefined;
@@ -95,7 +101,7 @@ export function problemsOf(shape: RouteShape): readonly ProblemCode[] {
     ...ALWAYS,
     ...(shape.access.for === "operators" ? (["operators-only"] as const) : []),
     ...(takesParameters ? (["invalid-parameter"] as const) : []),
-    ...(shape.body === undefined ? [] : WITH_BODY),
+    ...bodyProblems(shape),
     ...shape.problems,
   ];
 }

@@ -24,8 +24,10 @@ export function createSender(url: string): {
   const { hostname, port } = new URL(url);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   return {
-    send: ({ method, path, headers, body }) =>
+    send: ({ method, path, headers: own, body }) =>
       new Promise((resolve, reject) => {
+        const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
+        const headers = { ...own, ...length };
         const sent = request({ hostname, port, agent, method, path, headers }, (response) => {
           text(response).then(
             (answer) =>

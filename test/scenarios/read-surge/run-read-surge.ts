@@ -39,7 +39,8 @@ interface Plan {
 const FULL: Plan = { total: 1_440_000, perSecond: 5_000, calendars: 50, calmMs: 30_000, env: {} };
 const SHORT: Plan = {
   total: 12_000,
-  perSecond: 0,
+  // Slow enough for publishes to come in between, before the limit is met.
+  perSecond: 3_000,
   calendars: 10,
   calmMs: 500,
   // A hundred times as many reads.
@@ -105,7 +106,7 @@ export const runReadSurge: Scenario = async ({ short, foreign, say }) => {
     bounds.atLeast("answers of the other tenant", otherMs.length, 1);
     if (!short) {
       bounds.atMost("otherP99Ms", result.otherP99Ms, Math.max(2 * result.calmP99Ms, 200));
-      bounds.atMost("rssGrowthMb", result.rssGrowthMb, 150);
+      bounds.atMost("rssGrowthMb", result.rssGrowthMb, 250);
     }
     return { figures: result, missed: bounds.missed };
   } finally {
