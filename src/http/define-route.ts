@@ -6,7 +6,8 @@
  *
  * To add a route: a file with `export const listThings = defineRoute({ … })` and a `createThingsHandlers(deps)`; a line
  * in `API_ROUTES`; the handlers spread in `createApiHandlers`. Whatever names somebody's thing is one of the id
- * fields of `api-fields.ts`, so that it is tried with other tenants' ids; what else is required has an `example`.
+ * fields of `api-fields.ts`, so that it is tried with other tenants' ids; what else is required has an `example`. Then
+ * `npm run generate:client`; a new problem code says in `http-api.test.ts` how it is met.
  */
 import type { z } from "zod";
 import type { TenantId } from "../core/ids.ts";
