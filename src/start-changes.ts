@@ -16,6 +16,7 @@ const SENDING = {
   firstRetryMs: 5_000,
   mostRetryMs: 60 * MINUTE_MS,
   giveUpAfterMs: 3 * DAY_MS,
+  lookAtAllEveryMs: 5_000,
 } as const;
 const SENDER_LOOKS = { busyRestMs: 50, idleRestMs: 500, backoffMs: 5_000 } as const;
 

@@ -75,6 +75,8 @@ export interface ChangeStore {
   ): Promise<ChangesRead>;
   /** Behind the newest change: where one begins who has just read everything. */
   head(tenantId: TenantId): Promise<ChangePosition>;
+  /** The newest change of all tenants; 0: there is none. One step of an index. */
+  newest(): Promise<ChangePosition>;
   /** Of these tenants, those with changes behind their positions. One query, whatever their number. */
   waiting(cursors: ReadonlyMap<TenantId, ChangePosition>): Promise<readonly TenantId[]>;
   /** Forget changes older than `before`, at most `limit` of them; how many. */

@@ -69,11 +69,16 @@ export interface WebhookStore {
     readonly after?: TenantId | undefined;
     readonly limit: number;
   }): Promise<readonly WebhookRow[]>;
-  /** Those that are due, claimed by nobody, and have something to send: the longest due first. */
+  /**
+   * Those that are due, claimed by nobody, and have something to send: the longest due first. With `newsAfter`
+   * only of tenants that have a change of a higher number, which costs what there is of those, and not a step
+   * for each webhook.
+   */
   claimDue(claim: {
     readonly now: EpochMs;
     readonly limit: number;
     readonly leaseMs: number;
+    readonly newsAfter?: ChangePosition | undefined;
   }): Promise<readonly WebhookClaim[]>;
   /** The receiver has taken everything up to `position`. */
   markDelivered(

@@ -1,12 +1,13 @@
 /**
  * Sends tenants' changes to their webhooks.
  *
- * State: the deliveries of this process that are on their way, at most `concurrency`; one per tenant in all
- * processes, by the claim on its row. Of each: claimed → read → posted → marked (delivered, failing, disabled)
+ * State: how far the feed of all tenants was looked through, and when each webhook was looked at last: looks in
+ * between cost what is new. The deliveries of this process that are on their way, at most `concurrency`; one per
+ * tenant in all processes, by the claim on its row. Of each: claimed → read → posted → marked (delivered, failing, disabled)
  * | released (this process stops). A process that dies leaves a claim that ends by its time, and what may have
  * arrived is sent again.
  */
-import type { ChangeStore } from "../core/change-store.ts";
+import type { ChangePosition, ChangeStore } from "../core/change-store.ts";
 import { epochMs, type Clock } from "../core/clock.ts";
 import type { WebhookClaim, WebhookStore } from "../core/webhook-store.ts";
 import type { PostResult, PostWebhook } from "./post-webhook.ts";
@@ -23,6 +24,8 @@ export interface SendWebhooksOptions {
   readonly mostRetryMs: number;
   /** A receiver that has taken nothing for so long is sent nothing more. */
   readonly giveUpAfterMs: number;
+  /** How often every webhook is looked at: finds what is tried again, and what committed out of order. */
+  readonly lookAtAllEveryMs: number;
 }
 
 /** How a delivery ended, in words from a closed set. */
@@ -31,12 +34,14 @@ export interface WebhookOutcome {
   readonly outcome: "delivered" | "failed" | "disabled" | "nothing" | "fenced-out" | "released";
   /** Changes that the receiver took. */
   readonly changes: number;
+  /** Where the tenant's next request begins, when this one was taken. */
+  readonly upTo?: ChangePosition;
   readonly reason?: string;
 }
 
 export interface SendWebhooksDeps {
   readonly webhooks: Pick<WebhookStore, "claimDue" | "markDelivered" | "markFailed" | "release">;
-  readonly changes: Pick<ChangeStore, "read" | "head">;
+  readonly changes: Pick<ChangeStore, "read" | "head" | "newest">;
   readonly post: PostWebhook;
   readonly clock: Clock;
   readonly random: () => number;
@@ -54,6 +59,9 @@ export interface WebhookSender {
   stop(signal: AbortSignal): Promise<void>;
 }
 
+/** More new changes than this, and it is cheaper to look at each webhook. */
+const MOST_LOOKED_THROUGH = 5_000;
+
 export function createWebhookSender(
   options: SendWebhooksOptions,
   deps: SendWebhooksDeps,
@@ -63,11 +71,39 @@ export function createWebhookSender(
   const hurry = new AbortController();
   const giveBack = (): void => hurry.abort();
 
+  let lookedAt = 0;
+  let lookAtAllAtMs = -Infinity;
+  const lookAgainFrom = (position: number): void => {
+    lookedAt = Math.min(lookedAt, position);
+  };
+
   const run = async (claim: WebhookClaim): Promise<void> => {
     try {
-      onOutcome(await deliver(claim, { options, deps, signal: hurry.signal }));
+      const outcome = await deliver(claim, { options, deps, signal: hurry.signal });
+      // What came while it was on its way was passed over, as what its request had no room for.
+      if (outcome.upTo !== undefined) lookAgainFrom(outcome.upTo);
+      onOutcome(outcome);
     } catch (error) {
       onError(error);
+    }
+  };
+
+  const claimSome = async (limit: number): Promise<readonly WebhookClaim[]> => {
+    const newest = await deps.changes.newest();
+    const after = lookedAt;
+    const isWhole = clock.monotonicMs() >= lookAtAllAtMs || newest - after > MOST_LOOKED_THROUGH;
+    if (!isWhole && newest <= after) return [];
+    lookedAt = newest;
+    const due = { now: clock.now(), limit, leaseMs: options.leaseMs };
+    try {
+      const claims = await webhooks.claimDue({ ...due, newsAfter: isWhole ? undefined : after });
+      // With all places taken there may be more of them.
+      if (claims.length >= limit) lookAgainFrom(after);
+      else if (isWhole) lookAtAllAtMs = clock.monotonicMs() + options.lookAtAllEveryMs;
+      return claims;
+    } catch (error) {
+      lookAgainFrom(after);
+      throw error;
     }
   };
 
@@ -75,8 +111,7 @@ export function createWebhookSender(
     async look() {
       const limit = options.concurrency - running.size;
       if (limit <= 0) return "full";
-      const now = clock.now();
-      const claims = await webhooks.claimDue({ now, limit, leaseMs: options.leaseMs });
+      const claims = await claimSome(limit);
       for (const claim of claims) {
         const delivery = run(claim).finally(() => {
           running.delete(delivery);
@@ -124,7 +159,9 @@ async function deliver(claim: WebhookClaim, delivery: Delivery): Promise<Webhook
   if (status >= 200 && status < 300) {
     const marked = await webhooks.markDelivered(claim, { position: news.to, now: clock.now() });
     const changes = news.changes?.length ?? 0;
-    return { claim, outcome: marked === "marked" ? "delivered" : "fenced-out", changes };
+    return marked === "marked"
+      ? { claim, outcome: "delivered", changes, upTo: news.to }
+      : { claim, outcome: "fenced-out", changes: 0 };
   }
   return fail(claim, delivery, { reason: `status-${String(status)}`, status, retryAfterMs });
 }

@@ -41,6 +41,12 @@ export function createChangeStore({ database }: { readonly database: Database })
         return { kind: "changes", changes: [], next: after };
       }),
     head: (tenant) => database.snapshot((trx) => readHead(trx, tenant)),
+    newest: () =>
+      database.read(async (db) => {
+        const { rows } = await sql<{ newest: number | null }>`
+          select max(sequence) as newest from changes`.execute(db);
+        return rows[0]?.newest ?? 0;
+      }),
     async waiting(positions) {
       if (positions.size === 0) return [];
       const asks = [...positions].map(([tenant, after]) => ({

@@ -1,4 +1,4 @@
-import { sql, type Selectable } from "kysely";
+import { sql, type RawBuilder, type Selectable } from "kysely";
 import { epochMs, type EpochMs } from "../core/clock.ts";
 import { tenantId, type TenantId } from "../core/ids.ts";
 import type {
@@ -178,12 +178,18 @@ const HAS_NEWS = sql<boolean>`(
     where c.tenant_id = webhooks.tenant_id and c.sequence > webhooks.position)
   or webhooks.position < (select t.changes_forgotten from tenants as t where t.id = webhooks.tenant_id))`;
 
+function isAmong(newsAfter: number | undefined): RawBuilder<unknown> {
+  return newsAfter === undefined
+    ? sql`true`
+    : sql`tenant_id in (select n.tenant_id from changes as n where n.sequence > ${newsAfter})`;
+}
+
 async function claimDue(
   { database, vault }: WebhookDeps,
-  { now, limit, leaseMs }: Parameters<WebhookStore["claimDue"]>[0],
+  { now, limit, leaseMs, newsAfter }: Parameters<WebhookStore["claimDue"]>[0],
 ): Promise<readonly WebhookClaim[]> {
   const isDue = sql<boolean>`(disabled_reason is null and due_at <= ${now}
-    and (lease_until is null or lease_until <= ${now}) and ${HAS_NEWS})`;
+    and (lease_until is null or lease_until <= ${now}) and ${isAmong(newsAfter)} and ${HAS_NEWS})`;
   // Mostly there is nothing to send, and then nothing is written.
   const first = await database.read((db) =>
     db.selectFrom("webhooks").select("tenant_id").where(isDue).limit(1).executeTakeFirst(),

@@ -132,6 +132,21 @@ export function webhookConformance(freshDatabase: FreshDatabase): void {
       expect(await store.webhooks.get(ACME)).toBeUndefined();
     });
 
+    test("is looked for among those who have something newer than was seen", async () => {
+      const store = await openTestStore(await freshDatabase());
+      expect(await store.changes.newest()).toBe(0);
+      const id = await store.connectOne();
+      await store.webhooks.set(ACME, { url: URL_A, secret: makeWebhookSecret() }, by(store));
+      await store.refresh(id, { items: [event("a")] });
+      const newest = await store.changes.newest();
+      expect(newest).toBe(await store.changes.head(ACME));
+      await store.connect("globex", "gil", ["gil@example.test"]);
+      const due = { now: store.now(), limit: 10, leaseMs: LEASE_MS };
+      expect(await store.webhooks.claimDue({ ...due, newsAfter: newest })).toEqual([]);
+      const after = { ...due, newsAfter: newest - 1 };
+      expect(await store.webhooks.claimDue(after)).toMatchObject([{ tenantId: "acme" }]);
+    });
+
     test("whose changes were forgotten has that to send", async () => {
       const store = await openTestStore(await freshDatabase());
       const id = await store.connectOne();

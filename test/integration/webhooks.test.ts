@@ -31,6 +31,7 @@ const OPTIONS: SendWebhooksOptions = {
   firstRetryMs: 1_000,
   mostRetryMs: 60_000,
   giveUpAfterMs: 3_600_000,
+  lookAtAllEveryMs: 0,
 };
 const bodySchema = z.object({
   type: z.enum(["changes", "changes.forgotten"]),
@@ -56,20 +57,24 @@ interface World {
 function createSender(
   store: TestStore,
   outcomes: WebhookOutcome[],
-  post: PostWebhookOptions = { timeoutMs: 30_000, allowPrivate: true },
+  changes: { readonly post?: PostWebhookOptions; readonly lookAtAllEveryMs?: number } = {},
 ): WebhookSender {
-  return createWebhookSender(OPTIONS, {
-    ...store,
-    post: createPostWebhook(post, { clock: systemClock }),
-    random: () => 0.5,
-    onOutcome: (outcome) => {
-      outcomes.push(outcome);
+  const { post = { timeoutMs: 30_000, allowPrivate: true }, lookAtAllEveryMs = 0 } = changes;
+  return createWebhookSender(
+    { ...OPTIONS, lookAtAllEveryMs },
+    {
+      ...store,
+      post: createPostWebhook(post, { clock: systemClock }),
+      random: () => 0.5,
+      onOutcome: (outcome) => {
+        outcomes.push(outcome);
+      },
+      onError: (error) => {
+        throw error;
+      },
+      onFree: () => undefined,
     },
-    onError: (error) => {
-      throw error;
-    },
-    onFree: () => undefined,
-  });
+  );
 }
 
 async function openWorld(
@@ -85,7 +90,7 @@ async function openWorld(
   const by = { actor: "olga", now: store.now() };
   await store.webhooks.set(ACME, { url: `${receiver.url}hook`, secret }, by);
   const outcomes: WebhookOutcome[] = [];
-  const sender = createSender(store, outcomes, post);
+  const sender = createSender(store, outcomes, post === undefined ? {} : { post });
   const sendDue = async (): Promise<void> => {
     while ((await sender.look()) !== "idle") await sender.stop(new AbortController().signal);
   };
@@ -238,6 +243,24 @@ describe("a tenant's webhook", () => {
     expect(world.outcomes.at(-1)).toMatchObject({ outcome: "released" });
     expect(await other.look()).toBe("took");
     await other.stop(AbortSignal.abort());
+  });
+
+  test("is found by what is new alone, and then by nothing: a look costs no step for each webhook", async () => {
+    const world = await openWorld(() => ({ status: 200 }));
+    const { store, outcomes } = world;
+    const sender = createSender(store, outcomes, { lookAtAllEveryMs: 1e9 });
+    const claims = vi.spyOn(store.webhooks, "claimDue");
+    expect(await sender.look()).toBe("idle");
+    expect(claims).toHaveBeenCalledTimes(1);
+    expect(await sender.look()).toBe("idle");
+    expect(claims).toHaveBeenCalledTimes(1);
+    await change(world, "a", "b", "c", "d");
+    expect(await sender.look()).toBe("took");
+    // Perhaps while it is on its way; and more than one request has room for.
+    await change(world, "e");
+    do await sender.stop(new AbortController().signal);
+    while ((await sender.look()) !== "idle");
+    expect(told(world)).toEqual(["a", "b", "c", "d", "e"]);
   });
 
   test("that is slower than its time is failing, as one is that cuts the connection", async () => {
