@@ -27,7 +27,7 @@ const LOOK_EVERY_MS = 60_000;
 const DAY_MS = 86_400_000;
 /** Of one transaction. */
 const MOST_PULLED_IN = 500;
-/** A stretch that moves by less is no news. */
+/** An interval that moves by less is no news. */
 const NEWS_SHARE = 0.1;
 
 export interface PollPlanOptions {
@@ -114,11 +114,11 @@ async function makePlan(
 }
 
 function isNews(before: PollPlan | undefined, plan: PollPlan): boolean {
-  const known = before ?? { factor: 1, isPushSilent: false };
-  return (
-    known.isPushSilent !== plan.isPushSilent ||
-    Math.abs(plan.factor - known.factor) > known.factor * NEWS_SHARE
-  );
+  if ((before?.isPushSilent ?? false) !== plan.isPushSilent) return true;
+  return plan.kinds.some(({ kind, baseMs, intervalMs }) => {
+    const known = before?.kinds.find((one) => one.kind === kind)?.intervalMs ?? baseMs;
+    return Math.abs(intervalMs - known) > known * NEWS_SHARE;
+  });
 }
 
 async function pullIn(of: {

@@ -5,8 +5,9 @@ import { nextPollAt, SLOWED_INTERVAL_MS, type Random } from "./schedule.ts";
 
 /*
  * How often calendars are polled, so that a day's polls fit into what the day has left for them, whatever
- * there is to poll. First those that can wait are polled more rarely, up to a day; if that is not enough, every
- * interval is stretched by one factor. Due times that were given before are kept: a plan holds from the next
+ * there is to poll. First those that can wait are polled more rarely, up to a day; then those whose changes polls
+ * alone find, up to a quarter of a safety poll's interval; if that is not enough, every interval is stretched by one
+ * factor. Due times that were given before are kept: a plan holds from the next
  * poll of each calendar on, and until then the ledger alone keeps the limit.
  */
 
@@ -84,7 +85,7 @@ const planSchema = z.object({
   /** Everything above. */
   sum: z.number(),
   left: z.number(),
-  /** By how much every interval is stretched, after the patient ones have been stretched to a day. */
+  /** By how much every interval is stretched, after those that may give way have done so. */
   factor: z.number(),
   /** Nothing that Google sends seems to arrive: no channel counts as alive. */
   isPushSilent: z.boolean(),
@@ -100,18 +101,24 @@ export function parsePollPlan(kept: unknown): PollPlan | undefined {
 
 interface Range {
   readonly baseMs: number;
-  /** How rarely it may be polled before others are. */
+  /** How rarely it may be polled before all are. */
   readonly patientMs: number;
+  /** Those that can wait give way first. */
+  readonly isPatient: boolean;
 }
 
 function rangesOf({ pollMs, safetyMs, listsMs }: PollIntervals): Record<PolledKind, Range> {
-  const patient = (baseMs: number): Range => ({ baseMs, patientMs: Math.max(baseMs, DAY_MS) });
+  const patient = (baseMs: number, mostMs = DAY_MS): Range => ({
+    baseMs,
+    patientMs: Math.max(baseMs, mostMs),
+    isPatient: true,
+  });
   const rarely = patient(Math.max(pollMs, Math.min(4 * pollMs, DAY_MS)));
   const unprovenMs = unprovenIntervalMs({ pollMs, safetyMs });
   return {
-    live: { baseMs: safetyMs, patientMs: safetyMs },
-    unproven: { baseMs: unprovenMs, patientMs: Math.max(unprovenMs, safetyMs) },
-    active: { baseMs: pollMs, patientMs: pollMs },
+    live: { ...patient(safetyMs, safetyMs), isPatient: false },
+    unproven: patient(unprovenMs, safetyMs),
+    active: { ...patient(pollMs, safetyMs / 4), isPatient: false },
     idle: rarely,
     unwatchable: rarely,
     lists: patient(listsMs),
@@ -152,13 +159,12 @@ export function planPolls(
   const forPolls = Math.max(mayUse / (1 + EXTRA_PER_REQUEST) - needed, mayUse * LEAST_SHARE);
 
   const factor = Math.max(1, rateAt(({ patientMs }) => patientMs) / forPolls);
-  const relax = leastThatFits(
-    (by) => rateAt(relaxedBy(by)) <= forPolls,
-    Math.max(...KINDS.map((kind) => ranges[kind].patientMs / ranges[kind].baseMs)),
-  );
+  const most = Math.max(...KINDS.map((kind) => ranges[kind].patientMs / ranges[kind].baseMs));
+  const patient = leastThatFits((by) => rateAt(relaxedBy(by, 1)) <= forPolls, most);
+  const others = leastThatFits((by) => rateAt(relaxedBy(patient, by)) <= forPolls, most);
   const kinds = KINDS.map((kind) => {
     // Rounded up: a sum of what is rounded down might not fit.
-    const intervalMs = Math.ceil(relaxedBy(relax)(ranges[kind]) * factor);
+    const intervalMs = Math.ceil(relaxedBy(patient, others)(ranges[kind]) * factor);
     const requestsPerDay = (counts[kind] * DAY_MS) / intervalMs;
     return { kind, count: counts[kind], baseMs: ranges[kind].baseMs, intervalMs, requestsPerDay };
   });
@@ -185,8 +191,9 @@ export function planPolls(
   };
 }
 
-function relaxedBy(by: number): (range: Range) => number {
-  return ({ baseMs, patientMs }) => Math.min(baseMs * by, patientMs);
+function relaxedBy(patient: number, others: number): (range: Range) => number {
+  return ({ baseMs, patientMs, isPatient }) =>
+    Math.min(baseMs * (isPatient ? patient : others), patientMs);
 }
 
 function renewalsOf({ calendars, channelLifeMs }: PollCensus): PollPlan["renewals"] {
@@ -251,10 +258,8 @@ export function intervalOf(
 ): number {
   const planned = by.plan?.kinds.find((one) => one.kind === kind);
   const { baseMs } = rangesOf(by.intervals)[kind];
-  // Configured more patient than the plan was made for: another process made it, or it was before a restart.
-  return planned === undefined || planned.baseMs !== baseMs
-    ? baseMs * (by.plan?.factor ?? 1)
-    : planned.intervalMs;
+  // The plan may have been made for other intervals: by another process, or before a restart.
+  return planned === undefined ? baseMs : baseMs * (planned.intervalMs / planned.baseMs);
 }
 
 /** Decide at each publish when the calendar is polled next, by the plan in force then. */

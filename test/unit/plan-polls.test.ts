@@ -78,9 +78,17 @@ describe("the plan of polls", () => {
     expect(hoursOf(some, "active")).toBe(0.25);
     expect(hoursOf(some, "idle")).toBeGreaterThan(1);
     expect(hoursOf(some, "idle")).toBeLessThan(24);
-    const many = plan(census({ active: 50_000, idle: 20_000 }));
-    expect(many.factor).toBeGreaterThan(1);
-    expect(hoursOf(many, "idle")).toBeCloseTo(24 * many.factor);
+    const many = plan(census({ live: 200_000, active: 50_000, idle: 20_000 }));
+    expect(many.factor).toBe(1);
+    expect(hoursOf(many, "idle")).toBeCloseTo(24);
+    expect(hoursOf(many, "active")).toBeGreaterThan(1);
+    expect(hoursOf(many, "active")).toBeLessThan(6);
+    expect(hoursOf(many, "live")).toBe(24);
+    const tooMany = plan(census({ live: 700_000, active: 200_000, idle: 100_000 }));
+    expect(tooMany.factor).toBeGreaterThan(1);
+    expect(hoursOf(tooMany, "active")).toBeCloseTo(6 * tooMany.factor);
+    expect(hoursOf(tooMany, "idle")).toBeCloseTo(24 * tooMany.factor);
+    expect(hoursOf(tooMany, "live")).toBeCloseTo(24 * tooMany.factor);
   });
 
   test("the minute binds where it is the smaller one", () => {
@@ -243,6 +251,8 @@ describe("the next poll", () => {
     const intervals = { ...INTERVALS, pollMs: 60_000 };
     expect(intervalOf("active", { plan: undefined, intervals })).toBe(60_000);
     const made = plan(census({ active: 100_000 }));
-    expect(intervalOf("active", { plan: made, intervals })).toBeCloseTo(60_000 * made.factor);
+    const stretched = hoursOf(made, "active") / 0.25;
+    expect(stretched).toBeGreaterThan(10);
+    expect(intervalOf("active", { plan: made, intervals })).toBeCloseTo(60_000 * stretched);
   });
 });

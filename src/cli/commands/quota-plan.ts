@@ -120,7 +120,7 @@ function sentenceOf(plan: Plan): string {
     const which = patient
       .map(({ kind, intervalMs }) => `${kind} every ${every(intervalMs)}`)
       .join(", ");
-    return `Those that can wait are polled more rarely (${which}), so that the ${plan.limit.boundBy}'s limit holds; the others as configured.${silent}`;
+    return `Some are polled more rarely than configured (${which}), so that the ${plan.limit.boundBy}'s limit holds.${silent}`;
   }
   return `The limit holds with every calendar polled as configured.${silent}`;
 }
