@@ -79,20 +79,24 @@ export async function startHttp(
 
 /** What the routes under `/v1` read and write. */
 function createApiDeps(
-  { config, deps }: Starting,
+  { config, deps, started }: Starting,
   { store, budget }: Pick<Parts, "store" | "budget">,
 ): Omit<ApiDeps, "targets" | "recorder" | "changeWaits" | "clock"> & Pick<Store, "changes"> {
   const { clock } = deps;
   const { client, oauthAuthUrl: authUrl } = config.google;
+  const onError = tellTrouble(deps, "Reads could not be noted");
+  const reader = createAppReader(store, { clock, onError });
+  started.push({ name: "reads", run: () => reader.close() });
   return {
     tenants: store.tenants,
     accounts: store.accounts,
     calendars: store.calendars,
     changes: store.changes,
     webhooks: store.webhooks,
+    removals: store.removals,
     allowPrivateWebhooks: config.allowPrivateWebhooks,
     events: store.events,
-    reader: createAppReader(store, { clock }),
+    reader,
     projectId: PROJECT,
     consent: client === undefined ? undefined : { authUrl, clientId: client.id },
     readQuota: (asked) =>

@@ -158,7 +158,8 @@ export const environmentSchema = z.object({
   }),
   BALLAST_HTTP_TOKEN_PER_MINUTE: wholeNumber(1, 10_000_000).prefault("3000").register(notes, {
     expects: "a whole number from 1",
-    meaning: "Requests a minute that one API token may make, for each scope, in each process.",
+    meaning:
+      "Requests a minute of one API token, in each process, by scope; a hundred times as many reads.",
   }),
   BALLAST_HTTP_TENANT_PER_MINUTE: wholeNumber(1, 10_000_000).prefault("1200").register(notes, {
     expects: "a whole number from 1",

@@ -31,6 +31,8 @@ export interface EventsQuery {
   /** Only events that may touch [from, to): masters by their last possible end. */
   readonly from?: EpochMs | undefined;
   readonly to?: EpochMs | undefined;
+  /** Only these, by Google's ids. */
+  readonly ids?: readonly string[] | undefined;
   /** Keyset: event ids greater than this one. */
   readonly after?: string | undefined;
   /** 1 to 2500. */

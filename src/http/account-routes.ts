@@ -3,7 +3,7 @@ import type { AccountRow, AccountStore } from "../core/account-store.ts";
 import type { Clock } from "../core/clock.ts";
 import { quotaUser, type ProjectId } from "../core/ids.ts";
 import type { TenantStore } from "../core/tenant-store.ts";
-import { iso, isoOrNull, moment, named, pageFields } from "./api-fields.ts";
+import { iso, isoOrNull, moment, named, pageFields, toPage } from "./api-fields.ts";
 import { defineRoute, type ApiHandler } from "./define-route.ts";
 import { HttpProblem } from "./http-problem.ts";
 import { isVisible, ownTenant, unknownAccount } from "./visible.ts";
@@ -89,7 +89,7 @@ export const connectAccount = defineRoute({
   }),
   status: 201,
   answer: oneAccount,
-  problems: [],
+  problems: ["being-removed"],
 });
 
 /** `GET /v1/accounts/{accountId}/reconnect-url` */
@@ -140,8 +140,7 @@ export function createAccountHandlers(deps: AccountRoutesDeps): {
     async listAccounts({ caller, query: { tenant, state, after, limit } }) {
       const own = await ownTenant(caller, tenant, tenants);
       const rows = await accounts.list({ tenantId: own, state, after, limit: limit + 1 });
-      const page = rows.slice(0, limit);
-      const next = rows.length > limit ? (page.at(-1)?.id ?? null) : null;
+      const { page, next } = toPage(rows, limit);
       return { body: { schemaVersion: 1, accounts: page.map(shown), next } };
     },
     async getAccount(request) {

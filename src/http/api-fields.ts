@@ -68,6 +68,15 @@ export const pageFields = {
   after: z.string().min(1).max(512).optional(),
 } as const;
 
+/** A page of rows of which one more than the page holds was read, and where the next one begins. */
+export function toPage<Row extends { readonly id: string }>(
+  rows: readonly Row[],
+  limit: number,
+): { readonly page: readonly Row[]; readonly next: string | null } {
+  const page = rows.slice(0, limit);
+  return { page, next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
+}
+
 /** A moment in an answer. */
 export const moment = z.iso.datetime();
 

@@ -17,9 +17,18 @@ import {
   type CalendarRoutesDeps,
 } from "./calendar-routes.ts";
 import { createChangeHandlers, listChanges, type ChangeRoutesDeps } from "./change-routes.ts";
+import { createCopyHandlers, readCopy, type CopyRouteDeps } from "./copy-routes.ts";
 import { defineRoute, type ApiHandler } from "./define-route.ts";
 import { createEventHandlers, listEvents, type ReadRoutesDeps } from "./event-routes.ts";
 import { createQuotaHandlers, getQuota, type QuotaRouteDeps } from "./quota-route.ts";
+import {
+  createRemovalHandlers,
+  listRemovals,
+  removeAccount,
+  removeCalendar,
+  removeTenant,
+  type RemovalRoutesDeps,
+} from "./removal-routes.ts";
 import { createRefreshHandlers, requestRefresh, type RefreshRouteDeps } from "./refresh-route.ts";
 import {
   createTenantHandlers,
@@ -59,9 +68,14 @@ export const API_ROUTES = {
   getBusy,
   askBusy,
   listChanges,
+  readCopy,
   getWebhook,
   setWebhook,
   removeWebhook,
+  removeTenant,
+  removeAccount,
+  removeCalendar,
+  listRemovals,
   getQuota,
   getApiDocument,
 } as const;
@@ -78,7 +92,9 @@ export type ApiDeps = TenantRoutesDeps &
   RefreshRouteDeps &
   ReadRoutesDeps &
   ChangeRoutesDeps &
+  CopyRouteDeps &
   WebhookRoutesDeps &
+  RemovalRoutesDeps &
   QuotaRouteDeps;
 
 /** The handlers of all routes. */
@@ -91,7 +107,9 @@ export function createApiHandlers(deps: ApiDeps): ApiHandlers {
     ...createEventHandlers(deps),
     ...createBusyHandlers(deps),
     ...createChangeHandlers(deps),
+    ...createCopyHandlers(deps),
     ...createWebhookHandlers(deps),
+    ...createRemovalHandlers(deps),
     ...createQuotaHandlers(deps),
     getApiDocument: () => Promise.resolve({ body: { ...createApiDocument(API_ROUTES) } }),
   };

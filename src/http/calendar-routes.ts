@@ -11,6 +11,7 @@ import {
   named,
   pageFields,
   toFreshness,
+  toPage,
 } from "./api-fields.ts";
 import { defineRoute, type ApiHandler } from "./define-route.ts";
 import { isVisible, ownTenant, unknownAccount, unknownCalendar } from "./visible.ts";
@@ -98,9 +99,9 @@ export function createCalendarHandlers(deps: CalendarRoutesDeps): {
       }
       const filter = { tenantId: own, accountId, state, after, limit: limit + 1 };
       const rows = await calendars.list(filter);
-      const page = await withFreshness(rows.slice(0, limit), deps);
-      const next = rows.length > limit ? (page.at(-1)?.id ?? null) : null;
-      return { body: { schemaVersion: 1, calendars: page, next } };
+      const { page, next } = toPage(rows, limit);
+      const shownPage = await withFreshness(page, deps);
+      return { body: { schemaVersion: 1, calendars: shownPage, next } };
     },
     async getCalendar({ caller, params, chargeTarget }) {
       const row = await calendars.get(params.calendarId);

@@ -1,5 +1,6 @@
 import { QuestionRefused, type QuestionProblem } from "../core/calendar-reads.ts";
 import { Refused } from "../core/refusal.ts";
+import { BeingRemoved } from "../core/removal-store.ts";
 
 /** Every way in which a request to our HTTP API can fail; stable, for programs to decide by. */
 export type ProblemCode =
@@ -20,6 +21,7 @@ export type ProblemCode =
   | "changes-forgotten"
   | "calendar-not-refreshable"
   | "reconnect-impossible"
+  | "being-removed"
   | Exclude<QuestionProblem, "too-many-calendars">
   | "too-many-requests"
   | "store-unavailable"
@@ -52,6 +54,7 @@ export const PROBLEMS: Readonly<
   "changes-forgotten": { status: 410, title: "These changes are kept no longer" },
   "calendar-not-refreshable": { status: 409, title: "The calendar cannot be refreshed now" },
   "reconnect-impossible": { status: 409, title: "A page cannot reconnect this account" },
+  "being-removed": { status: 409, title: "It is being removed" },
   "too-many-requests": { status: 429, title: "Too many requests" },
   "store-unavailable": { status: 503, title: "The database cannot be used right now" },
   overloaded: { status: 503, title: "Too much waits here already" },
@@ -105,6 +108,9 @@ export function describeProblem(
 /** Whatever a route threw, as a problem; what is not known by name is `internal` and says nothing more. */
 export function asProblem(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
+  if (error instanceof BeingRemoved) {
+    return new HttpProblem("being-removed", { detail: error.message, cause: error });
+  }
   if (error instanceof QuestionRefused) {
     const code = error.code === "too-many-calendars" ? "invalid-parameter" : error.code;
     return new HttpProblem(code, { detail: error.message, cause: error });

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { tenantId } from "../core/ids.ts";
 import type { TenantRow, TenantStore } from "../core/tenant-store.ts";
-import { iso, moment, named, pageFields } from "./api-fields.ts";
+import { iso, moment, named, pageFields, toPage } from "./api-fields.ts";
 import { defineRoute, type ApiHandler } from "./define-route.ts";
 import { unknownTenant } from "./visible.ts";
 
@@ -57,8 +57,7 @@ export function createTenantHandlers({ tenants }: TenantRoutesDeps): {
         after: after === undefined ? undefined : tenantId(after),
         limit: limit + 1,
       });
-      const page = rows.slice(0, limit);
-      const next = rows.length > limit ? (page.at(-1)?.id ?? null) : null;
+      const { page, next } = toPage(rows, limit);
       return { body: { schemaVersion: 1, tenants: page.map(shown), next } };
     },
     async getTenant({ caller, params, chargeTarget }) {

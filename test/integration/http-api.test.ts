@@ -146,6 +146,7 @@ describe("every problem that the document names is met", () => {
   let sick: ApiWorld;
   let strict: ApiWorld;
   let unable: ApiWorld;
+  let leaving: ApiWorld;
   beforeAll(async () => {
     sick = await openApiWorld({
       deps: (deps) => ({
@@ -158,7 +159,12 @@ describe("every problem that the document names is met", () => {
       deps: (deps) => ({ ...deps, consent: undefined }),
       wrapReader: () => ({ readBusy: refuseAsTooLarge, readEvents: refuseAsTooLarge }),
     });
-    others.push(sick, strict, unable);
+    leaving = await openApiWorld();
+    others.push(sick, strict, unable, leaving);
+    await leaving.store.removals.ask(
+      { kind: "tenant", tenantId: tenantId("acme") },
+      { actor: "olga", reason: undefined, isRevoking: false, now: systemClock.now() },
+    );
     const account = unable.inhabitants[0].account;
     const by = { actor: "olga", now: systemClock.now() };
     await unable.store.accounts.setOperatorPause(account, { reason: "test" }, by);
@@ -204,6 +210,7 @@ describe("every problem that the document names is met", () => {
     "unknown-account": withField("account", "acc_0000000000"),
     "unknown-calendar": withField("calendar", "cal_0000000000"),
     "calendar-not-refreshable": (operation) => send(unable, operation, {}),
+    "being-removed": (operation) => send(leaving, operation, {}),
     "reconnect-impossible": (operation) => send(unable, operation, {}),
     "range-empty": setting({ from: "2026-01-05T00:00:00Z", to: "2026-01-05T00:00:00Z" }),
     "range-too-long": setting({ from: "2026-01-05T00:00:00Z", to: "2028-01-05T00:00:00Z" }),

@@ -25,6 +25,7 @@ export type ApiProblemCode =
   | "changes-forgotten"
   | "calendar-not-refreshable"
   | "reconnect-impossible"
+  | "being-removed"
   | "too-many-requests"
   | "store-unavailable"
   | "overloaded"
@@ -124,6 +125,25 @@ export type Freshness = {
   readonly pending: boolean;
 };
 
+export type Removal = {
+  readonly id: string;
+  readonly kind: "tenant" | "account" | "calendar";
+  readonly subject: string;
+  readonly tenant: string;
+  readonly stage: "marking" | "releasing" | "erasing" | "settling";
+  readonly revoke: boolean;
+  readonly askedAt: string;
+  readonly askedBy: string;
+  readonly reason: string | null;
+  readonly done: {
+    readonly channelsStopped: number;
+    readonly channelsLeft: number;
+    readonly tokensRevoked: number;
+    readonly tokensLeft: number;
+    readonly erasedRows: number;
+  };
+};
+
 export type Tenant = { readonly id: string; readonly createdAt: string };
 
 /** A time about which nothing can be said, and why. It must not be taken for free. */
@@ -171,6 +191,28 @@ export interface ApiOperations {
     readonly input: { readonly tenant: string };
     readonly answer: { readonly schemaVersion: 1; readonly tenant: Tenant };
   };
+  /** Remove a tenant for good, with all that is stored of it: previewed, unless `confirm` repeats what the path names; then at once nothing of it is served or asked of Google, and a worker stops its channels, ends its credentials and erases its rows. At most one a second for each token. */
+  readonly removeTenant: {
+    readonly input: {
+      readonly tenant: string;
+      readonly confirm?: string | undefined;
+      readonly revoke?: "true" | "false" | undefined;
+      readonly reason?: string | undefined;
+    };
+    readonly answer: {
+      readonly schemaVersion: 1;
+      readonly preview: {
+        readonly tenant: string;
+        readonly accounts: number;
+        readonly calendars: number;
+        /** Counted up to 100000. */
+        readonly events: number;
+        readonly channels: number;
+        readonly apiTokens: number;
+      };
+      readonly removal: Removal | null;
+    };
+  };
   /** The accounts that the token may see, with their state and its reason, in order of id. */
   readonly listAccounts: {
     readonly input: {
@@ -201,6 +243,28 @@ export interface ApiOperations {
     readonly input: { readonly accountId: string };
     readonly answer: { readonly schemaVersion: 1; readonly account: Account };
   };
+  /** Remove an account for good, with all that is stored of it: previewed, unless `confirm` repeats what the path names; then at once nothing of it is served or asked of Google, and a worker stops its channels, ends its credentials and erases its rows. At most one a second for each token. */
+  readonly removeAccount: {
+    readonly input: {
+      readonly accountId: string;
+      readonly confirm?: string | undefined;
+      readonly revoke?: "true" | "false" | undefined;
+      readonly reason?: string | undefined;
+    };
+    readonly answer: {
+      readonly schemaVersion: 1;
+      readonly preview: {
+        readonly tenant: string;
+        readonly accounts: number;
+        readonly calendars: number;
+        /** Counted up to 100000. */
+        readonly events: number;
+        readonly channels: number;
+        readonly apiTokens: number;
+      };
+      readonly removal: Removal | null;
+    };
+  };
   /** Google's consent page for the account's person. Google then sends them to `redirectUri` with a code, which your program exchanges for a refresh token; POST /v1/accounts takes that. */
   readonly getReconnectUrl: {
     readonly input: {
@@ -229,6 +293,28 @@ export interface ApiOperations {
   readonly getCalendar: {
     readonly input: { readonly calendarId: string };
     readonly answer: { readonly schemaVersion: 1; readonly calendar: Calendar };
+  };
+  /** Remove one calendar of an account that stays, which does not take it up again, for good, with all that is stored of it: previewed, unless `confirm` repeats what the path names; then at once nothing of it is served or asked of Google, and a worker stops its channels, ends its credentials and erases its rows. At most one a second for each token. */
+  readonly removeCalendar: {
+    readonly input: {
+      readonly calendarId: string;
+      readonly confirm?: string | undefined;
+      readonly revoke?: "true" | "false" | undefined;
+      readonly reason?: string | undefined;
+    };
+    readonly answer: {
+      readonly schemaVersion: 1;
+      readonly preview: {
+        readonly tenant: string;
+        readonly accounts: number;
+        readonly calendars: number;
+        /** Counted up to 100000. */
+        readonly events: number;
+        readonly channels: number;
+        readonly apiTokens: number;
+      };
+      readonly removal: Removal | null;
+    };
   };
   /** Someone knows that a calendar changed, or waits for it. However many ask, it is one refresh; nothing is waited for. It is served when the calendar's `served` has reached `mark`. An operator's token names the `tenant` beside an account. */
   readonly requestRefresh: {
@@ -330,6 +416,22 @@ export interface ApiOperations {
       readonly more: boolean;
     };
   };
+  /** A calendar's published copy, in order of id: single events, series and their exceptions as Google gives them, for who follows the changes. With `eventId`, those alone; what is not in the answer is not in the copy. Compare `freshness.generation` between pages. */
+  readonly readCopy: {
+    readonly input: {
+      readonly calendarId: string;
+      readonly eventId?: readonly string[] | undefined;
+      readonly limit?: number | undefined;
+      readonly after?: string | undefined;
+    };
+    readonly answer: {
+      readonly schemaVersion: 1;
+      readonly calendarId: string;
+      readonly freshness: Freshness;
+      readonly events: readonly { readonly id: string; readonly [field: string]: unknown }[];
+      readonly next: string | null;
+    };
+  };
   /** Where a tenant's changes are sent, and how that goes. */
   readonly getWebhook: {
     readonly input: { readonly tenant: string };
@@ -348,6 +450,11 @@ export interface ApiOperations {
   readonly removeWebhook: {
     readonly input: { readonly tenant: string };
     readonly answer: { readonly schemaVersion: 1; readonly removed: true };
+  };
+  /** The removals that are under way, longest asked first; what has ended is in the operator log. */
+  readonly listRemovals: {
+    readonly input: { readonly limit?: number | undefined };
+    readonly answer: { readonly schemaVersion: 1; readonly removals: readonly Removal[] };
   };
   /** How Google's budget stands, who used it, and when the day runs out. Names tenants. */
   readonly getQuota: {
@@ -419,6 +526,13 @@ export const API_OPERATIONS = {
     inQuery: [],
     hasBody: false,
   },
+  removeTenant: {
+    method: "DELETE",
+    path: "/v1/tenants/{tenant}",
+    inPath: ["tenant"],
+    inQuery: ["confirm", "revoke", "reason"],
+    hasBody: false,
+  },
   listAccounts: {
     method: "GET",
     path: "/v1/accounts",
@@ -432,6 +546,13 @@ export const API_OPERATIONS = {
     path: "/v1/accounts/{accountId}",
     inPath: ["accountId"],
     inQuery: [],
+    hasBody: false,
+  },
+  removeAccount: {
+    method: "DELETE",
+    path: "/v1/accounts/{accountId}",
+    inPath: ["accountId"],
+    inQuery: ["confirm", "revoke", "reason"],
     hasBody: false,
   },
   getReconnectUrl: {
@@ -453,6 +574,13 @@ export const API_OPERATIONS = {
     path: "/v1/calendars/{calendarId}",
     inPath: ["calendarId"],
     inQuery: [],
+    hasBody: false,
+  },
+  removeCalendar: {
+    method: "DELETE",
+    path: "/v1/calendars/{calendarId}",
+    inPath: ["calendarId"],
+    inQuery: ["confirm", "revoke", "reason"],
     hasBody: false,
   },
   requestRefresh: { method: "POST", path: "/v1/refresh", inPath: [], inQuery: [], hasBody: true },
@@ -487,6 +615,13 @@ export const API_OPERATIONS = {
     inQuery: ["tenant", "after", "limit", "wait"],
     hasBody: false,
   },
+  readCopy: {
+    method: "GET",
+    path: "/v1/calendars/{calendarId}/copy",
+    inPath: ["calendarId"],
+    inQuery: ["eventId", "limit", "after"],
+    hasBody: false,
+  },
   getWebhook: {
     method: "GET",
     path: "/v1/tenants/{tenant}/webhook",
@@ -506,6 +641,13 @@ export const API_OPERATIONS = {
     path: "/v1/tenants/{tenant}/webhook",
     inPath: ["tenant"],
     inQuery: [],
+    hasBody: false,
+  },
+  listRemovals: {
+    method: "GET",
+    path: "/v1/removals",
+    inPath: [],
+    inQuery: ["limit"],
     hasBody: false,
   },
   getQuota: {
