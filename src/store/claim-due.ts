@@ -5,7 +5,7 @@ import { REQUEST_CLASSES, type RequestClass } from "../core/request.ts";
 import { rankOfClass } from "./calendar-rows.ts";
 import type { Database, Reader, Trx } from "./database.ts";
 import {
-  isAnyDue,
+  dueKinds,
   readDueTenants,
   settleTenants,
   takeNotes,
@@ -21,6 +21,8 @@ const BACKLOG_EXACT_TO = 10_000;
 const FEWEST_READ = 100;
 /** How many of those one claim looks at in vain, at most; the next one goes on behind them. */
 const MOST_IN_VAIN = 1_000;
+/** Queued or leased calendars of a tenant that a look goes through; with more, it looks again next time. */
+const MOST_HELD = 1_000;
 
 interface Claimed {
   readonly id: string;
@@ -42,13 +44,14 @@ export async function claimDueCalendars(
     // K counts what others have queued: two claimers at once would each count too few.
     await database.dialect.excludeOthers(trx, "claim");
     await takeNotes(database, trx);
-    const ranks = (query.classes ?? REQUEST_CLASSES).map(rankOfClass).toSorted((a, b) => a - b);
+    const wanted = (query.classes ?? REQUEST_CLASSES).map(rankOfClass);
+    const ranks = await dueKinds({ database, trx }, wanted, query.now);
     // Most looks end here.
-    if (!(await isAnyDue(trx, ranks, query.now))) return [];
+    if (ranks.length === 0) return [];
     const queued = await countQueued(trx, query.now);
     const run: ClaimRun = { database, trx, query, queued, taken: [] };
     const looked: LookedAt[] = [];
-    for (const rank of ranks) {
+    for (const rank of ranks.toSorted((a, b) => a - b)) {
       if (run.taken.length >= query.limit) break;
       looked.push(...(await claimClass(run, rank)));
     }
@@ -229,14 +232,17 @@ async function nextMoments(
     tenants.map((tenant) => ({ of_tenant: tenant })),
     { of_tenant: "text" },
   );
+  const most = sql.lit(MOST_HELD);
   const isOfTenant = sql`${isDueInClass(classRank)} and c.tenant_id = r.of_tenant`;
   const { rows } = await sql<{ tenant: string; later: number | null; held: number | null }>`
     select r.of_tenant as tenant,
       (select c.due_at from calendars as c where ${isOfTenant} and c.due_at > ${now}
        order by c.due_at limit 1) as later,
-      (select min(case when queued > leased then queued else leased end) from (
+      (select case when count(*) = ${most} then 0
+         else min(case when queued > leased then queued else leased end) end from (
         select coalesce(${queuedUntilOf("c")}, 0) as queued, coalesce(c.lease_until, 0) as leased
         from calendars as c where ${isOfTenant} and c.due_at <= ${now}
+        order by c.due_at limit ${most}
       ) as due) as held
     from ${source}`.execute(trx);
   return new Map(

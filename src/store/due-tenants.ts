@@ -101,16 +101,20 @@ export interface DueTenant {
   readonly given: number;
 }
 
-/** Whether there is a tenant to be looked at for any of these kinds of work. */
-export async function isAnyDue(trx: Trx, kinds: readonly number[], now: number): Promise<boolean> {
-  const row = await trx
-    .selectFrom("due_tenants")
-    .select("due_class")
-    .where("due_class", "in", kinds)
-    .where("look_at", "<=", now)
-    .limit(1)
-    .executeTakeFirst();
-  return row !== undefined;
+/** For which of these kinds of work there is a tenant to be looked at. */
+export async function dueKinds(
+  { database, trx }: { readonly database: Database; readonly trx: Trx },
+  kinds: readonly number[],
+  now: number,
+): Promise<readonly number[]> {
+  const source = database.dialect.rowsFrom(
+    kinds.map((kind) => ({ kind })),
+    { kind: "bigint" },
+  );
+  const { rows } = await sql<{ kind: number }>`
+    select r.kind from ${source} where exists (
+      select 1 from due_tenants where due_class = r.kind and look_at <= ${now})`.execute(trx);
+  return rows.map(({ kind }) => kind);
 }
 
 /** Those to be looked at, longest waiting first, from behind `after` on. */

@@ -69,6 +69,8 @@ function kyselyOver(
   const pool = new Pool({
     connectionString: url,
     application_name: "ballast",
+    // Ours are short statements, some with a high estimate: compiling one took a second, running it milliseconds.
+    options: "-c jit=off",
     max: limits.max,
     connectionTimeoutMillis: CONNECT_WITHIN_MS,
     statement_timeout: limits.statementMs,

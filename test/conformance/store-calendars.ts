@@ -5,7 +5,15 @@ import { epochMs } from "../../src/core/clock.ts";
 import { tenantId } from "../../src/core/ids.ts";
 import type { FreshDatabase } from "./store-conformance.ts";
 import { requestConformance } from "./store-requests.ts";
-import { event, HOUR_MS, LEASE_MS, must, openTestStore, type TestStore } from "./store-fixture.ts";
+import {
+  event,
+  HOUR_MS,
+  LEASE_MS,
+  listEntry,
+  must,
+  openTestStore,
+  type TestStore,
+} from "./store-fixture.ts";
 
 const ids = (count: number, prefix: string) =>
   Array.from({ length: count }, (_, n) => `${prefix}-${String(n)}@example.test`);
@@ -97,6 +105,40 @@ export function calendarConformance(freshDatabase: FreshDatabase): void {
       expect(await claim(store)).toEqual([]);
       await store.clock.advance(1);
       expect(await claim(store)).toMatchObject([{ calendarId: id, class: "push" }]);
+    });
+
+    test("looks again at who was passed over while the account was paused, refused or without calendars", async () => {
+      const store = await openTestStore(await freshDatabase());
+      const { account, calendars } = await store.connect("acme", "ann", ["c"]);
+      const claimAll = async (): Promise<number> => {
+        const watches = { now: store.now(), limit: 10, queuedForMs: 1 };
+        const work = await claim(store, { queuedForMs: 1 });
+        return work.length + (await store.channels.claimWatches(watches)).length;
+      };
+      const by = { actor: "op", now: store.now() };
+      expect(await claimAll()).toBe(2);
+      await store.clock.advance(1);
+      await store.accounts.setOperatorPause(account.id, { reason: "incident 7" }, by);
+      expect(await claimAll()).toBe(0);
+      await store.accounts.setOperatorPause(account.id, undefined, by);
+      expect(await claimAll()).toBe(2);
+      await store.clock.advance(1);
+      await store.accounts.markNeedsReconnect(account.id, "GCAL_GRANT_REVOKED");
+      expect(await claimAll()).toBe(0);
+      await store.connect("acme", "ann", ["c"]);
+      expect(await claimAll()).toBe(2);
+      await store.clock.advance(1);
+      const listed = { entries: [listEntry("c", { isDeleted: true })] };
+      await store.discover(account.id, { kind: "incremental", ...listed });
+      // Its channels are to be stopped.
+      expect(await claimAll()).toBe(1);
+      await store.discover(account.id, { kind: "incremental", entries: [listEntry("c")] });
+      expect(await claimAll()).toBe(2);
+      await store.clock.advance(1);
+      const { lease } = await store.begin(must(calendars[0]));
+      expect(await claimAll()).toBe(1);
+      await store.postpone(lease, { dueAt: store.now() });
+      expect(await claim(store)).toHaveLength(1);
     });
 
     test("holds at most K of a tenant queued, those already queued counted", async () => {

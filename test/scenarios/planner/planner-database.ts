@@ -16,7 +16,7 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 /** Idle ones stay idle for as long as claims are measured. */
 const LATER_MS = 12 * HOUR_MS;
-const ROWS_AT_ONCE = 100_000;
+const ROWS_AT_ONCE = 20_000;
 const POLL_RANK = REQUEST_CLASSES.indexOf("poll");
 
 /**
