@@ -89,15 +89,20 @@ async function readPage(
   const limit = Math.min(Math.max(query.limit, 1), MAX_PAGE);
   const condition = await touches(trx, number, query);
   const after = query.after === undefined ? sql`` : sql`and event_key > ${toKey(query.after)}`;
+  const among = query.ids === undefined ? sql`` : sql`and event_key in (${keysOf(query.ids)})`;
   const { rows } = await sql<{ event_key: string; raw: string }>`
     select event_key, raw from events
-    where calendar_number = ${number} ${condition} ${after}
+    where calendar_number = ${number} ${condition} ${among} ${after}
     order by event_key limit ${limit + 1}`.execute(trx);
   const page = rows.slice(0, limit);
   return {
     events: page.map((row) => parseEvent(row.raw)),
     next: rows.length > limit ? page.at(-1)?.event_key : undefined,
   };
+}
+
+function keysOf(ids: readonly string[]): RawBuilder<unknown> {
+  return ids.length === 0 ? sql`null` : sql.join(ids.map((id) => sql`${toStoredText(id)}`));
 }
 
 /** `next` of an earlier page comes back as it went out; an id of a caller's own may need escaping. */

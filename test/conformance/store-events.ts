@@ -94,6 +94,18 @@ export function eventConformance(freshDatabase: FreshDatabase): void {
       expect(idsOf(await store.readAll(id))).toHaveLength(300);
     });
 
+    test("events are read by their ids, whatever these are; what is not there is left out", async () => {
+      const [store, id] = await published([event("a"), event("b"), event("nul \u0000")]);
+      const read = async (ids: readonly string[]): Promise<readonly string[]> => {
+        const found = await store.events.readEvents(id, { ids, limit: 10 }, store.now());
+        if (found.kind !== "events") throw new Error(found.kind);
+        return idsOf(found.events);
+      };
+      expect(await read(["b", "nul \u0000", "c", "' or true --"])).toHaveLength(2);
+      expect(await read(["b"])).toEqual(["b"]);
+      expect(await read([])).toEqual([]);
+    });
+
     test("a full read removes what is absent and counts the differences", async () => {
       const [store, id] = await published([event("a"), event("b"), event("c")]);
       const result = await store.refresh(id, {

@@ -196,6 +196,38 @@ describe("GET /v1/changes", () => {
   });
 });
 
+describe("GET /v1/calendars/ID/copy", () => {
+  test("is what the changes tell of: all of it page by page, or the events that are named", async () => {
+    const world = await open();
+    const token = await world.tokenOf("acme", ["read"]);
+    const [published, never] = world.inhabitants[0].calendars;
+    const read = async (id: string, query: string): Promise<z.output<typeof copySchema>> => {
+      const response = await fetch(`${world.server.url}/v1/calendars/${id}/copy${query}`, {
+        headers: { authorization: `Bearer ${token}` },
+      });
+      expect(response.status).toBe(200);
+      return copySchema.parse(await response.json());
+    };
+    const first = await read(String(published), "?limit=1");
+    expect(first).toMatchObject({ events: [{ id: "series" }], freshness: { generation: 1 } });
+    const rest = await read(String(published), `?limit=1&after=${String(first.next)}`);
+    expect(rest).toMatchObject({ events: [{ id: "single" }], next: null });
+    const named = await read(String(published), "?eventId=single&eventId=gone");
+    expect(named.events).toMatchObject([{ id: "single", summary: "meeting word-of-acme" }]);
+    // I11: nothing is known of it, and its generation says so.
+    expect(await read(String(never), "")).toMatchObject({
+      events: [],
+      freshness: { state: "never", generation: 0 },
+    });
+  });
+});
+
+const copySchema = z.object({
+  events: z.array(z.looseObject({ id: z.string() })),
+  freshness: z.looseObject({ generation: z.number() }),
+  next: z.string().nullable(),
+});
+
 describe("a tenant's webhook over the API", () => {
   test("is set by an operator, shown without its secret, and removed", async () => {
     const world = await open();
