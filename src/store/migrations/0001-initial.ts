@@ -2,6 +2,7 @@ import { sql, type RawBuilder } from "kysely";
 import type { Dialect } from "../database.ts";
 import type { Migration } from "../migration.ts";
 import { claimTables } from "./claim-tables.ts";
+import { feedTables } from "./feed-tables.ts";
 import { leavingTables } from "./leaving-tables.ts";
 
 /** The first schema; once it is released, whatever is added comes as a step of its own. */
@@ -16,7 +17,7 @@ export const initial: Migration = {
     ...calendarIndexes(),
     ...claimTables(dialect),
     ...events(dialect),
-    ...changes(dialect),
+    ...feedTables(dialect),
     refreshHistory(),
     ...records(dialect),
     ...leavingTables(dialect),
@@ -206,43 +207,6 @@ function steadyPlans(dialect: Dialect): RawBuilder<unknown>[] {
   return ["events", "staged_events"].map(
     (table) => sql`alter table ${sql.table(table)} alter column calendar_number set statistics 0`,
   );
-}
-
-function changes(dialect: Dialect): RawBuilder<unknown>[] {
-  const key = keyText(dialect);
-  return [
-    sql`create table changes (
-      sequence ${dialect.serialKey},
-      tenant_id ${key} not null references tenants (id),
-      account_id ${key} not null,
-      calendar_id ${key},
-      event_key ${key},
-      kind text not null,
-      generation bigint not null,
-      at bigint not null,
-      account_state text,
-      reason text
-    )`,
-    sql`create index changes_of_tenant on changes (tenant_id, sequence)`,
-    sql`create index changes_at on changes (at)`,
-    sql`create table webhooks (
-      tenant_id ${key} primary key references tenants (id),
-      url text not null,
-      secret_sealed text not null,
-      secret_key text not null,
-      position bigint not null,
-      due_at bigint not null,
-      lease_until bigint,
-      fence bigint not null default 0,
-      failures bigint not null default 0,
-      failing_since bigint,
-      last_failure text,
-      disabled_reason text,
-      delivered_at bigint,
-      created_at bigint not null,
-      created_by text not null
-    )`,
-  ];
 }
 
 function refreshHistory(): RawBuilder<unknown> {
