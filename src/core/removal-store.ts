@@ -56,8 +56,6 @@ export interface RemovalRow {
   readonly askedBy: string;
   readonly reason: string | undefined;
   readonly dueAt: EpochMs;
-  /** Of its latest call to Google (I3). */
-  readonly earlierAttempt: EarlierAttempt;
   readonly counts: RemovalCounts;
 }
 
@@ -75,7 +73,12 @@ export interface AccountRelease {
   readonly channels: readonly { readonly id: string; readonly resourceId: string | undefined }[];
   /** `shared`: revoking would end another account's access, which lives on the same consent. */
   readonly revocation: "wanted" | "not-wanted" | "shared";
+  /** Of its next call to Google (I3). */
+  readonly earlierAttempt: EarlierAttempt;
 }
+
+/** An account that has to be asked for again later. */
+export type ReleasePostponed = Pick<AccountRelease, "accountId" | "isLeaving" | "earlierAttempt">;
 
 /** How that ended, for good. */
 export interface AccountReleased {
@@ -141,22 +144,23 @@ export interface RemovalStore {
     removalId: string,
     lease: { readonly now: EpochMs; readonly until: EpochMs },
   ): Promise<{ readonly lease: RemovalLease; readonly removal: RemovalRow } | undefined>;
-  /** In order of account; `after` goes on behind one. */
-  unreleased(
-    removalId: string,
+  /** In order of account; `after` goes on behind one. From here on their next call is a retry, if nobody says otherwise. */
+  beginReleases(
+    lease: RemovalLease,
     page: { readonly after: AccountId | undefined; readonly limit: number },
-  ): Promise<readonly AccountRelease[]>;
-  /** Their channels are forgotten and their credentials erased. */
+  ): Promise<readonly AccountRelease[] | "fenced-out">;
+  /** Channels of the first are forgotten and their credentials erased; the others come again. */
   release(
     lease: RemovalLease,
     released: readonly AccountReleased[],
+    postponed: readonly ReleasePostponed[],
   ): Promise<"released" | "fenced-out">;
   /** Erase at most about `limit` rows, those first that others refer to; how many. Zero: there is nothing left. */
   eraseSome(lease: RemovalLease, limit: number): Promise<number | "fenced-out">;
   /** End the lease: in this stage, due then. */
   putBack(
     lease: RemovalLease,
-    state: Pick<RemovalRow, "stage" | "dueAt" | "earlierAttempt">,
+    state: Pick<RemovalRow, "stage" | "dueAt">,
   ): Promise<"put-back" | "fenced-out">;
   /** Nothing is left: forget the removal itself, and record what it did. */
   finish(

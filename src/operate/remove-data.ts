@@ -15,6 +15,7 @@ import type { ReleaseCredentials } from "../core/release-credentials.ts";
 import type {
   AccountRelease,
   AccountReleased,
+  ReleasePostponed,
   RemovalCounts,
   RemovalLease,
   RemovalRow,
@@ -72,8 +73,7 @@ export function createRemoveData(options: RemoveOptions, deps: RemoveDeps): Remo
     const begun = await removals.begin(removalId, { now, until: epochMs(now + options.leaseMs) });
     if (begun === undefined) return { kind: "skipped", reason: "not-due" };
     const endsAtMs = clock.monotonicMs() + options.turnMs;
-    const { stage, earlierAttempt } = begun.removal;
-    const turn: Turn = { ...begun, signal, options, deps, stage, earlierAttempt };
+    const turn: Turn = { ...begun, signal, options, deps, stage: begun.removal.stage };
     while (!signal.aborted && clock.monotonicMs() < endsAtMs) {
       const step = await STEPS[turn.stage](turn);
       if (step.kind === "stage") turn.stage = step.stage;
@@ -91,8 +91,6 @@ interface Turn {
   readonly options: RemoveOptions;
   readonly deps: RemoveDeps;
   stage: RemovalStage;
-  /** I3: of whichever of its calls was made last; the next turn begins with it. */
-  earlierAttempt: EarlierAttempt;
 }
 
 type Step =
@@ -149,40 +147,41 @@ async function eraseSome({ deps, lease, options }: Turn): Promise<number | "fenc
 }
 
 async function putBack(
-  { deps, lease, stage, earlierAttempt }: Turn,
+  { deps, lease, stage }: Turn,
   { dueAt, code }: { readonly dueAt: EpochMs; readonly code: string | undefined },
 ): Promise<RemoveOutcome> {
-  const answer = await deps.removals.putBack(lease, { stage, dueAt, earlierAttempt });
+  const answer = await deps.removals.putBack(lease, { stage, dueAt });
   return answer === "fenced-out" ? FENCED_OUT : { kind: "put-back", stage, code };
 }
 
 /** One page of accounts after the other, to the end: an account that has to wait holds no other up (I8). */
 async function releaseAll(turn: Turn): Promise<Step> {
-  const { deps, removal, lease, signal } = turn;
+  const { deps, lease, signal } = turn;
   let after: AccountId | undefined;
   let wait: Waiting | undefined;
   for (;;) {
-    const page = await deps.removals.unreleased(removal.id, { after, limit: ACCOUNTS_AT_ONCE });
+    const page = await deps.removals.beginReleases(lease, { after, limit: ACCOUNTS_AT_ONCE });
+    if (page === "fenced-out") return FENCED_OUT;
     if (page.length === 0) break;
     const ended: AccountReleased[] = [];
+    const postponed: Waiting[] = [];
     for (let at = 0; at < page.length; at += RELEASED_AT_ONCE) {
       const few = page.slice(at, at + RELEASED_AT_ONCE);
       for (const result of await Promise.all(few.map((one) => releaseAccount(turn, one)))) {
-        if ("dueAt" in result) wait = sooner(wait, result);
+        if ("dueAt" in result) postponed.push(result);
         else ended.push(result);
       }
-      if (signal.aborted) break;
     }
-    if (ended.length > 0 && (await deps.removals.release(lease, ended)) === "fenced-out") {
-      return FENCED_OUT;
-    }
+    if ((await deps.removals.release(lease, ended, postponed)) === "fenced-out") return FENCED_OUT;
+    wait = postponed.reduce(sooner, wait);
     if (signal.aborted) return { kind: "wait", dueAt: deps.clock.now(), code: undefined };
     after = page.at(-1)?.accountId;
   }
-  return wait === undefined ? { kind: "stage", stage: "erasing" } : { kind: "wait", ...wait };
+  if (wait === undefined) return { kind: "stage", stage: "erasing" };
+  return { kind: "wait", dueAt: wait.dueAt, code: wait.code };
 }
 
-interface Waiting {
+interface Waiting extends ReleasePostponed {
   readonly dueAt: EpochMs;
   readonly code: string;
 }
@@ -191,15 +190,23 @@ function sooner(one: Waiting | undefined, other: Waiting): Waiting {
   return one !== undefined && one.dueAt <= other.dueAt ? one : other;
 }
 
+interface Asking {
+  readonly turn: Turn;
+  readonly release: AccountRelease;
+  /** I3: of its next call. */
+  earlierAttempt: EarlierAttempt;
+}
+
 async function releaseAccount(
   turn: Turn,
   release: AccountRelease,
 ): Promise<AccountReleased | Waiting> {
   const { deps } = turn;
-  const { accountId, isLeaving, channels, revocation } = release;
+  const { accountId, isLeaving, channels, revocation, earlierAttempt } = release;
+  const asking: Asking = { turn, release, earlierAttempt };
   const done = { stopped: 0, left: 0, revoked: 0, kept: revocation === "shared" ? 1 : 0 };
   for (const { id, resourceId } of channels) {
-    const answer = await atGoogle(turn, async (call) => {
+    const answer = await atGoogle(asking, async (call) => {
       if (resourceId === undefined) return "unknown";
       return deps.stopChannel({ accountId, channelId: id, resourceId }, call);
     });
@@ -210,7 +217,7 @@ async function releaseAccount(
     await deps.channels.remove(id);
   }
   if (revocation === "wanted") {
-    const answer = await atGoogle(turn, (call) => deps.credentials.revoke(accountId, call));
+    const answer = await atGoogle(asking, (call) => deps.credentials.revoke(accountId, call));
     if (typeof answer === "object") return answer;
     if (answer === "revoked" || answer === "gone") done.revoked += 1;
     else done.kept += 1;
@@ -237,32 +244,35 @@ async function forget(credentials: ReleaseCredentials, accountId: AccountId): Pr
 
 /** `refused`: it can never succeed, or Google was tried for long enough. */
 async function atGoogle<Answer>(
-  turn: Turn,
+  asking: Asking,
   ask: (call: CallOptions) => Promise<Answer>,
 ): Promise<Answer | "refused" | Waiting> {
-  const { removal, options, deps, signal } = turn;
+  const { removal, options, deps, signal } = asking.turn;
   const { clock } = deps;
   try {
     const answer = await ask({
       consumer: options.consumer,
       class: "poll",
-      earlierAttempt: turn.earlierAttempt,
+      earlierAttempt: asking.earlierAttempt,
       onSent: () => {
-        turn.earlierAttempt = "reached-google";
+        asking.earlierAttempt = "reached-google";
       },
       deadlineMs: options.callDeadlineMs,
       signal,
     });
-    turn.earlierAttempt = "none";
+    asking.earlierAttempt = "none";
     return answer;
   } catch (error) {
     const isOurs = error instanceof Refused;
     if (!isOurs && !(error instanceof CallFailed)) throw error;
     const isOver = clock.now() - removal.askedAt > options.releaseWithinMs;
     const isHopeless = !isOurs && FAILURE_POLICY[error.failure.kind].isPermanent;
-    if (isHopeless) turn.earlierAttempt = "none";
+    if (isHopeless) asking.earlierAttempt = "none";
     if (isOver || isHopeless) return "refused";
     const waitMs = (isOurs ? error.retryAfterMs : retryAfterOf(error.failure)) ?? TRY_AGAIN_MS;
-    return { dueAt: epochMs(clock.now() + waitMs), code: error.code };
+    const { accountId, isLeaving } = asking.release;
+    const { earlierAttempt } = asking;
+    const dueAt = epochMs(clock.now() + waitMs);
+    return { accountId, isLeaving, earlierAttempt, dueAt, code: error.code };
   }
 }

@@ -53,6 +53,8 @@ export async function markAccounts(
       discovery_lease_until: null,
       discovery_fence: sql`discovery_fence + 1`,
       list_sync_token: null,
+      // From here on the mark is that of what is asked in order to let it go.
+      discovery_earlier_attempt: "none",
     })
     .where("id", "in", ids)
     .returning(["id", "tenant_id", "connection", "connection_reason", "paused_reason"])

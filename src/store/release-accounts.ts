@@ -1,26 +1,29 @@
 import { sql } from "kysely";
 import { accountId } from "../core/ids.ts";
-import type { AccountRelease, AccountReleased, RemovalStore } from "../core/removal-store.ts";
+import type {
+  AccountRelease,
+  AccountReleased,
+  ReleasePostponed,
+  RemovalStore,
+} from "../core/removal-store.ts";
+import type { EarlierAttempt } from "../core/request.ts";
 import type { Trx } from "./database.ts";
 import { isAccountOf, isCalendarOf } from "./removal-scope.ts";
 import type { StoredRemoval } from "./removal-rows.ts";
 
-/** Accounts of a removal that still have credentials; of a calendar's removal its account, while there are channels. */
-export async function listUnreleased(
+/**
+ * Accounts of a removal that still have credentials; of a calendar's removal its account, while there are channels.
+ * What stands if this process dies now: the next call of each is a retry.
+ */
+export async function beginReleases(
   trx: Trx,
-  removalId: string,
-  page: Parameters<RemovalStore["unreleased"]>[1],
+  removal: StoredRemoval,
+  page: Parameters<RemovalStore["beginReleases"]>[1],
 ): Promise<readonly AccountRelease[]> {
-  const removal = await trx
-    .selectFrom("removals")
-    .selectAll()
-    .where("id", "=", removalId)
-    .executeTakeFirst();
-  if (removal === undefined) return [];
-  if (removal.kind === "calendar") return ofCalendar(trx, removal, page.after);
+  if (removal.kind === "calendar") return beginCalendar(trx, removal, page.after);
   const accounts = await trx
     .selectFrom("accounts")
-    .select(["id", "grant_kind", isConsentShared().as("is_shared")])
+    .select(["id", "discovery_earlier_attempt", isConsentShared().as("is_shared")])
     .where(isAccountOf(removal))
     .where("connection", "=", "removed")
     .where("grant_sealed", "is not", null)
@@ -29,17 +32,43 @@ export async function listUnreleased(
     .limit(page.limit)
     .execute();
   if (accounts.length === 0) return [];
-  const channels = await channelsOf(
-    trx,
-    accounts.map(({ id }) => id),
-  );
+  const ids = accounts.map(({ id }) => id);
+  await setMarks(trx, ids, "reached-google");
+  const channels = await channelsOf(trx, ids);
   return accounts.map((account) => ({
     accountId: accountId(account.id),
     isLeaving: true,
     channels: channels.filter((channel) => channel.accountId === account.id),
     revocation:
       removal.is_revoking === 0 ? "not-wanted" : account.is_shared === 1 ? "shared" : "wanted",
+    earlierAttempt: account.discovery_earlier_attempt,
   }));
+}
+
+async function setMarks(
+  trx: Trx,
+  ids: readonly string[],
+  earlierAttempt: EarlierAttempt,
+): Promise<void> {
+  if (ids.length === 0) return;
+  await trx
+    .updateTable("accounts")
+    .set({ discovery_earlier_attempt: earlierAttempt })
+    .where("id", "in", ids)
+    .where("connection", "=", "removed")
+    .execute();
+}
+
+async function setMarkOfCalendar(
+  trx: Trx,
+  { id }: StoredRemoval,
+  earlierAttempt: EarlierAttempt,
+): Promise<void> {
+  await trx
+    .updateTable("removals")
+    .set({ earlier_attempt: earlierAttempt })
+    .where("id", "=", id)
+    .execute();
 }
 
 /** Google ends a person's whole consent to our client, not the one token: whoever else lives on it would lose access. */
@@ -52,7 +81,7 @@ function isConsentShared() {
   ) then 1 else 0 end`;
 }
 
-async function ofCalendar(
+async function beginCalendar(
   trx: Trx,
   removal: StoredRemoval,
   after: string | undefined,
@@ -66,12 +95,14 @@ async function ofCalendar(
     .orderBy("id")
     .execute();
   if (channels.length === 0) return [];
+  await setMarkOfCalendar(trx, removal, "reached-google");
   return [
     {
       accountId: accountId(id),
       isLeaving: false,
       channels: channels.map((row) => ({ id: row.id, resourceId: row.resource_id ?? undefined })),
       revocation: "not-wanted",
+      earlierAttempt: removal.earlier_attempt,
     },
   ];
 }
@@ -98,8 +129,20 @@ async function channelsOf(
 export async function releaseAccounts(
   trx: Trx,
   removal: StoredRemoval,
-  released: readonly AccountReleased[],
+  {
+    released,
+    postponed,
+  }: {
+    readonly released: readonly AccountReleased[];
+    readonly postponed: readonly ReleasePostponed[];
+  },
 ): Promise<void> {
+  for (const { accountId: id, isLeaving, earlierAttempt } of postponed) {
+    await (isLeaving
+      ? setMarks(trx, [id], earlierAttempt)
+      : setMarkOfCalendar(trx, removal, earlierAttempt));
+  }
+  if (released.length === 0) return;
   const leaving = released.filter(({ isLeaving }) => isLeaving).map(({ accountId: id }) => id);
   if (leaving.length > 0) {
     await trx

@@ -37,7 +37,6 @@ export function toRow(row: StoredRemoval): RemovalRow {
     askedBy: fromStoredText(row.asked_by),
     reason: fromStoredTextOrUndefined(row.reason),
     dueAt: epochMs(row.due_at),
-    earlierAttempt: row.earlier_attempt,
     counts: countsOf(row),
   };
 }

@@ -13,7 +13,7 @@ import { markAccounts, markCalendar } from "./mark-removed.ts";
 import { newId } from "./new-id.ts";
 import { appendEntry } from "./operator-log.ts";
 import { previewRemoval } from "./preview-removal.ts";
-import { listUnreleased, releaseAccounts } from "./release-accounts.ts";
+import { beginReleases, releaseAccounts } from "./release-accounts.ts";
 import { findRemoval } from "./removal-scope.ts";
 import {
   fromStoredText,
@@ -77,18 +77,22 @@ export function createRemovalStore(deps: RemovalDeps): RemovalStore {
   };
 }
 
-type Work = "claimDue" | "begin" | "unreleased" | "release" | "eraseSome" | "putBack" | "finish";
+type Work = "claimDue" | "begin" | "beginReleases" | "release" | "eraseSome" | "putBack" | "finish";
 
 function work({ database }: RemovalDeps): Pick<RemovalStore, Work> {
   return {
     claimDue: (query) => claimDue(database, query),
     begin: (id, lease) => database.write((trx) => begin(database, trx, { id, ...lease })),
-    unreleased: (id, page) => database.snapshot((trx) => listUnreleased(trx, id, page)),
-    release: (lease, released) =>
+    beginReleases: (lease, page) =>
+      database.write(async (trx) => {
+        const row = await hold(database, trx, { id: lease.removalId, fence: lease.fence });
+        return row === undefined ? "fenced-out" : beginReleases(trx, row, page);
+      }),
+    release: (lease, released, postponed) =>
       database.write(async (trx) => {
         const row = await hold(database, trx, { id: lease.removalId, fence: lease.fence });
         if (row === undefined) return "fenced-out";
-        await releaseAccounts(trx, row, released);
+        await releaseAccounts(trx, row, { released, postponed });
         return "released";
       }),
     eraseSome: (lease, limit) =>
@@ -103,7 +107,7 @@ function work({ database }: RemovalDeps): Pick<RemovalStore, Work> {
           .execute();
         return erased;
       }),
-    putBack: (lease, { stage, dueAt, earlierAttempt }) =>
+    putBack: (lease, { stage, dueAt }) =>
       database.write(async (trx) => {
         const row = await hold(database, trx, { id: lease.removalId, fence: lease.fence });
         if (row === undefined) return "fenced-out";
@@ -112,7 +116,6 @@ function work({ database }: RemovalDeps): Pick<RemovalStore, Work> {
           .set({
             stage,
             due_at: dueAt,
-            earlier_attempt: earlierAttempt,
             queued_until: null,
             lease_until: null,
             fence: sql`fence + 1`,
@@ -267,8 +270,7 @@ async function begin(
   const fence = row.fence + 1;
   await trx
     .updateTable("removals")
-    // What stands if this process dies now: the next call of it is a retry.
-    .set({ fence, lease_until: until, queued_until: null, earlier_attempt: "reached-google" })
+    .set({ fence, lease_until: until, queued_until: null })
     .where("id", "=", id)
     .execute();
   return { lease: { removalId: id, fence }, removal: toRow(row) };

@@ -142,7 +142,7 @@ export function removalConformance(freshDatabase: FreshDatabase): void {
       const asked = await ask(store, { kind: "tenant", tenantId: tenantId("acme") });
       await markAll(store, asked);
       const dead = must(await begin(store, asked.id));
-      await releaseAll(store, asked.id, dead);
+      await releaseAll(store, dead);
       expect(await store.removals.eraseSome(dead, 1)).toBeGreaterThan(0);
       expect(await store.removals.claimDue(CLAIM(store))).toBeUndefined();
       await store.clock.advance(LEASE_MS + 1);
@@ -163,11 +163,13 @@ export function removalConformance(freshDatabase: FreshDatabase): void {
       const asked = await ask(store, { kind: "tenant", tenantId: tenantId("acme") });
       await markAll(store, asked);
       const page = { after: undefined, limit: 10 };
-      expect(await store.removals.unreleased(asked.id, page)).toMatchObject([
+      const mineLeaves = must(await begin(store, asked.id));
+      expect(await store.removals.beginReleases(mineLeaves, page)).toMatchObject([
         { accountId: mine.account.id, revocation: "shared" },
       ]);
       const both = await ask(store, { kind: "account", accountId: theirs.account.id });
-      expect(await store.removals.unreleased(both.id, page)).toMatchObject([
+      const bothLeave = must(await begin(store, both.id));
+      expect(await store.removals.beginReleases(bothLeave, page)).toMatchObject([
         { accountId: theirs.account.id, revocation: "wanted" },
       ]);
     });
@@ -264,9 +266,10 @@ async function begin(store: TestStore, id: string): Promise<RemovalLease | undef
   return (await store.removals.begin(id, { now, until: store.later(LEASE_MS) }))?.lease;
 }
 
-async function releaseAll(store: TestStore, id: string, lease: RemovalLease): Promise<void> {
+async function releaseAll(store: TestStore, lease: RemovalLease): Promise<void> {
   const page = { after: undefined as AccountId | undefined, limit: 10 };
-  const waiting = await store.removals.unreleased(id, page);
+  const waiting = await store.removals.beginReleases(lease, page);
+  if (waiting === "fenced-out") throw new Error(waiting);
   const released: AccountReleased[] = waiting.map((one) => ({
     accountId: one.accountId,
     isLeaving: one.isLeaving,
@@ -275,7 +278,7 @@ async function releaseAll(store: TestStore, id: string, lease: RemovalLease): Pr
     tokensRevoked: 0,
     tokensLeft: 0,
   }));
-  if (released.length > 0) await store.removals.release(lease, released);
+  if (released.length > 0) await store.removals.release(lease, released, []);
 }
 
 async function runToEnd(
@@ -284,7 +287,7 @@ async function runToEnd(
 ): ReturnType<TestStore["removals"]["finish"]> {
   await markAll(store, removal);
   const lease = must(await begin(store, removal.id));
-  await releaseAll(store, removal.id, lease);
+  await releaseAll(store, lease);
   for (;;) {
     const erased = await store.removals.eraseSome(lease, 3);
     if (erased === "fenced-out") throw new Error(erased);
