@@ -1,7 +1,7 @@
 import { systemClock } from "../../src/core/clock.ts";
 
 /** Generous: a scenario waits for states, and says which one did not come. */
-const WAIT_MS = 240_000;
+const WAIT_MS = 600_000;
 const LOOK_EVERY_MS = 100;
 
 /** Let time pass. */

@@ -41,7 +41,7 @@ const FULL: Windows = {
   lateMs: 4_000,
   judgesSilence: true,
   changesPerSecond: 20,
-  changingMs: 120_000,
+  changingMs: 90_000,
   killed: 100,
   leastCalendars: 2_000,
   mostP99Ms: 10_000,

@@ -16,15 +16,15 @@ import { openFleet, type Fleet, type FleetPlan } from "./surge-fleet.ts";
  * another tenant refreshes. Web server, worker, Redis, Google and sender are processes of their own.
  *
  * accepted: answered 2xx; shed: refresh requests over a limit (429); redelivered: answered 503 (it could not
- * be kept in time) and sent again, as Google does, which may happen in the short form alone, beside other
- * work; errors: anything else. coalesced: notifications for which nothing had to be written. googleCallsPerCalendarWindow: most listings of one
- * calendar that came to Google within one quiet time. lost: calendars that Google was not asked for since the
- * last notification that was accepted for them. otherP99Ms, calmP99Ms: from a person's `POST /v1/refresh` to
- * the publish that serves it, during the surge and before. rssGrowthMb: the web process, resident, most at any
- * time after the surge's first minute against the most until then; nothing is collected for it. The minute is the
- * collector's: it lets a heap of 50 MB grow to three times that before it looks through it, and does so
- * twice in that time. After it memory stands still, or something is kept. webMb: what it stands at.
- * webCpuMicros: processor time of the web process for each request, whatever else the machine does.
+ * be kept in time) and sent again, as Google does, which at 5,000 a second must not be needed; errors: anything
+ * else. coalesced: notifications for which nothing had to be written. googleCallsPerCalendarWindow: most
+ * listings of one calendar that came to Google within one quiet time. lost: calendars that Google was not asked
+ * for since the last notification that was accepted for them. otherP99Ms, calmP99Ms: from a person's
+ * `POST /v1/refresh` to the publish that serves it, during the surge and before. rssGrowthMb: the web process,
+ * resident, most at any time after the surge's first minute against the most until then; nothing is collected
+ * for it. The minute is the collector's: it lets a heap of 50 MB grow to three times that before it looks
+ * through it, and does so twice in that time. After it memory stands still, or something is kept. webMb: what
+ * it stands at. webCpuMicros: processor time of the web process for each request, whatever else the machine does.
  * fast…: once more, as fast as it is answered. control…: without a quiet time, which must miss the bound.
  */
 interface Surge extends FleetPlan {
@@ -42,13 +42,13 @@ interface Phase {
 
 const TOTAL = 1_440_000;
 const FULL: Surge = {
-  accounts: 6,
-  calendarsEach: 110,
+  accounts: 27,
+  calendarsEach: 20,
   quietMs: 2_000,
   mostMs: 10_000,
   requestsPerMinute: 600,
   calendars: 500,
-  calmMs: 12_000,
+  calmMs: 10_000,
   phases: [
     { total: TOTAL, perSecond: 5_000, warmMs: 60_000 },
     { total: TOTAL, perSecond: 0, warmMs: 0 },
@@ -113,7 +113,7 @@ export const runSurge: Scenario = async (options) => {
   if (first === undefined) throw new Error("Nothing was sent");
   if (fast === undefined) return { figures: { ...first, calmP99Ms }, missed: bounds.missed };
 
-  bounds.atMost("redelivered", first.redelivered + fast.redelivered, 0);
+  bounds.atMost("redelivered", first.redelivered, 0);
   bounds.atMost("rssGrowthMb", first.rssGrowthMb, MOST_GROWTH_MB);
   bounds.atMost("otherP99Ms", first.otherP99Ms, Math.max(2 * calmP99Ms, LEAST_OTHER_MS));
   options.say("control: without a quiet time");
