@@ -1,7 +1,8 @@
 import { lookup as systemLookup } from "node:dns";
+import { Resolver } from "node:dns/promises";
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
-import type { LookupFunction } from "node:net";
+import { isIP, type LookupFunction } from "node:net";
 import type { Clock } from "../core/clock.ts";
 import { findAddressProblem, isPublicAddress } from "../core/webhook-address.ts";
 
@@ -35,21 +36,26 @@ export interface PostWebhookOptions {
   readonly allowPrivate: boolean;
 }
 
+/** How names become addresses; other than the default in tests. */
+interface NameDeps {
+  /** None: it has none, or nobody could be asked. */
+  readonly resolve: (name: string, signal: AbortSignal) => Promise<readonly string[]>;
+  readonly isReachable: (address: string) => boolean;
+}
+
 /** RFC 9110's delays, up to a day; moments are as rare as useful here. */
 const LONGEST_RETRY_AFTER_S = 86_400;
 
 /**
- * Requests to receivers. A name is looked up and its addresses are judged by the same look-up that the connection
- * is made with: a name that answers otherwise the second time (DNS rebinding) gains nothing. No redirect is
- * followed, no proxy asked, nothing of an answer is read but its status.
+ * Requests to receivers. A name is looked up once, its addresses are judged, and the connection is made with those:
+ * one that answers otherwise the second time (DNS rebinding) gains nothing. No redirect is followed, no proxy asked,
+ * nothing of an answer is read but its status.
  */
 export function createPostWebhook(
   options: PostWebhookOptions,
-  deps: { readonly clock: Clock; readonly lookup?: typeof systemLookup },
+  deps: { readonly clock: Clock } & Partial<NameDeps>,
 ): PostWebhook {
-  const lookup = options.allowPrivate
-    ? (deps.lookup ?? systemLookup)
-    : publicLookup(deps.lookup ?? systemLookup);
+  const names = { resolve: resolveName, isReachable: isPublicAddress, ...deps };
   return async (post, signal) => {
     if (findAddressProblem(post.url, options) !== undefined) return failed("address-refused");
     const settled = new AbortController();
@@ -59,7 +65,13 @@ export function createPostWebhook(
       () => undefined,
     );
     try {
-      return await send(post, { lookup, signal: AbortSignal.any([signal, tooLate.signal]) });
+      const both = AbortSignal.any([signal, tooLate.signal]);
+      const lookup = options.allowPrivate
+        ? systemLookup
+        : await lookUpPublic(new URL(post.url).hostname, names, both);
+      return typeof lookup === "string"
+        ? failed(lookup)
+        : await send(post, { lookup, signal: both });
     } catch (error) {
       signal.throwIfAborted();
       return tooLate.signal.aborted ? failed("timeout") : failed(reasonOf(error));
@@ -74,28 +86,39 @@ function failed(reason: PostFailure): PostResult {
   return { kind: "failed", reason };
 }
 
-class AddressRefused extends Error {
-  override readonly name = "AddressRefused";
+const RESOLVING = { timeout: 2_000, tries: 2 } as const;
+
+/**
+ * Asks the name servers itself. The system's way takes one of the process' few threads for as long as a server is
+ * silent, and the next name, Google's perhaps, waits for it.
+ */
+async function resolveName(name: string, signal: AbortSignal): Promise<readonly string[]> {
+  const resolver = new Resolver(RESOLVING);
+  const cancel = (): void => resolver.cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  const answers = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)]);
+  signal.removeEventListener("abort", cancel);
+  return answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
 }
 
-/** Knows only public addresses. */
-function publicLookup(lookup: typeof systemLookup): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) {
-        callback(error, "");
-        return;
-      }
-      const reachable = addresses.filter(({ address }) => isPublicAddress(address));
-      const [first] = reachable;
-      if (first === undefined) {
-        callback(new AddressRefused(`${hostname} has no public address`), "");
-      } else if (options.all === true) {
-        callback(null, reachable);
-      } else {
-        callback(null, first.address, first.family);
-      }
-    });
+/** A look-up that knows the public addresses of this one host, as they are now, or why there is none. */
+async function lookUpPublic(
+  host: string,
+  { resolve, isReachable }: NameDeps,
+  signal: AbortSignal,
+): Promise<LookupFunction | PostFailure> {
+  // An address needs no look-up, and was judged already.
+  if (isIP(host.replace(/^\[(.*)\]$/, "$1")) !== 0) return systemLookup;
+  const addresses = await resolve(host, signal);
+  signal.throwIfAborted();
+  const found = addresses
+    .filter((address) => isReachable(address))
+    .map((address) => ({ address, family: isIP(address) }));
+  const [first] = found;
+  if (first === undefined) return addresses.length === 0 ? "name-unknown" : "address-refused";
+  return (_host, options, callback) => {
+    if (options.all === true) callback(null, found);
+    else callback(null, first.address, first.family);
   };
 }
 
@@ -137,7 +160,6 @@ function readRetryAfter(value: string | undefined): number | undefined {
 const NAME_ERRORS = new Set(["ENOTFOUND", "EAI_AGAIN", "ENODATA", "EAI_NODATA"]);
 
 function reasonOf(error: unknown): PostFailure {
-  if (error instanceof AddressRefused) return "address-refused";
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (NAME_ERRORS.has(code)) return "name-unknown";
   return /CERT|TLS|SSL|SIGNATURE|EPROTO/.test(code) ? "tls-failed" : "connection-failed";

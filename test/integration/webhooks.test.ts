@@ -1,5 +1,4 @@
 import { createHmac } from "node:crypto";
-import type { lookup } from "node:dns";
 import { onTestFinished, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { systemClock } from "../../src/core/clock.ts";
@@ -277,16 +276,11 @@ describe("a tenant's webhook", () => {
   });
 });
 
-/** A name server that gives these addresses. */
-function lookupOf(...addresses: readonly string[]): typeof lookup {
-  const all = addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 }));
-  const answer = (
-    _name: string,
-    _options: unknown,
-    callback: (error: null, found: typeof all) => void,
-  ): void => callback(null, all);
-  // The overload with `all: true`, which is the one that is called.
-  return answer as unknown as typeof lookup;
+/** Name servers that never answer. */
+function silent(_name: string, signal: AbortSignal): Promise<readonly string[]> {
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve([]), { once: true });
+  });
 }
 
 describe("a webhook's address", () => {
@@ -298,11 +292,45 @@ describe("a webhook's address", () => {
     async (...addresses) => {
       const send = createPostWebhook(
         { timeoutMs: 30_000, allowPrivate: false },
-        { clock: systemClock, lookup: lookupOf(...addresses) },
+        { clock: systemClock, resolve: () => Promise.resolve(addresses) },
       );
       expect(await send(post, never)).toEqual({ kind: "failed", reason: "address-refused" });
     },
   );
+
+  test("whose name leads nowhere is failing", async () => {
+    const send = createPostWebhook(
+      { timeoutMs: 30_000, allowPrivate: false },
+      { clock: systemClock, resolve: () => Promise.resolve([]) },
+    );
+    expect(await send(post, never)).toEqual({ kind: "failed", reason: "name-unknown" });
+  });
+
+  test("whose name servers are silent is failing when its time is over", async () => {
+    const send = createPostWebhook(
+      { timeoutMs: 50, allowPrivate: false },
+      { clock: systemClock, resolve: silent },
+    );
+    expect(await send(post, never)).toEqual({ kind: "failed", reason: "timeout" });
+  });
+
+  test("is called at the addresses that were judged, and its name is not looked up again", async () => {
+    const receiver = await startScriptedServer(() => ({ status: 200 }));
+    onTestFinished(() => receiver.close());
+    const { port } = new URL(receiver.url);
+    const send = createPostWebhook(
+      { timeoutMs: 30_000, allowPrivate: false },
+      {
+        clock: systemClock,
+        resolve: () => Promise.resolve(["10.0.0.1", "127.0.0.1"]),
+        isReachable: (address) => address === "127.0.0.1",
+      },
+    );
+    // It was reached, and speaks no TLS.
+    const result = await send({ ...post, url: `https://no-such-name.example:${port}/` }, never);
+    expect(result).toEqual({ kind: "failed", reason: "tls-failed" });
+    expect(receiver.connections()).toBe(1);
+  });
 
   test("is not called where it is none of the public ones, whatever was written to the database", async () => {
     const receiver = await startScriptedServer(() => ({ status: 200 }));
