@@ -116,25 +116,21 @@ async function takeTurns(
   const { query, queued, taken } = run;
   const turns = due.map((one) => toTurn(one, query));
   let line: readonly Turn[] = turns;
+  let spare = 0;
   while (taken.length < query.limit) {
-    const asks = shareOut(line, query.limit - taken.length, (turn) => roomOf(run, turn));
+    const limit = query.limit - taken.length;
+    const asks = shareOut(line, { limit, spare, roomOf: (turn) => roomOf(run, turn) });
     if (asks.length === 0) break;
     const rows = await takeRound(run, classRank, asks);
-    const counts = new Map<string, number>();
     for (const row of rows) {
       taken.push({ id: row.id, tenantId: row.tenant_id, classRank });
       queued.set(row.tenant_id, (queued.get(row.tenant_id) ?? 0) + 1);
-      counts.set(row.tenant_id, (counts.get(row.tenant_id) ?? 0) + 1);
-    }
-    for (const { turn, take } of asks) {
-      const got = counts.get(turn.due.tenant) ?? 0;
-      turn.given += got;
-      turn.wasAsked = true;
-      turn.isExhausted = got < take;
     }
     // Who was not asked yet comes before who gave already.
     line = [...line.filter((turn) => !turn.wasAsked), ...line.filter((turn) => turn.wasAsked)];
     line = line.filter((turn) => !turn.isExhausted);
+    // Many may have nothing, as a minute after a big claim: they are not asked one by one.
+    spare = rows.length === 0 ? FEWEST_READ : 0;
   }
   return turns.filter((turn) => turn.wasAsked);
 }
@@ -159,23 +155,31 @@ interface Ask {
   readonly take: number;
 }
 
-/** The rest of its turn for each, as many turns as there are for all; where there is too little, in order. */
+/**
+ * The rest of its turn for each, as many turns as there are for all; where there is too little, in order. Then as many
+ * again as `spare`, in case those before them give nothing.
+ */
 function shareOut(
   line: readonly Turn[],
-  limit: number,
-  roomFor: (turn: Turn) => number,
+  to: {
+    readonly limit: number;
+    readonly spare: number;
+    readonly roomOf: (turn: Turn) => number;
+  },
 ): readonly Ask[] {
-  const open = line.filter((turn) => roomFor(turn) > 0);
+  const open = line.filter((turn) => to.roomOf(turn) > 0);
   const wanted = open.reduce((sum, turn) => sum + restOfTurn(turn), 0);
-  const rounds = Math.max(1, Math.floor(limit / Math.max(1, wanted)));
+  const rounds = Math.max(1, Math.floor(to.limit / Math.max(1, wanted)));
   const asks: Ask[] = [];
-  let left = limit;
+  let left = to.limit;
+  let spare = to.spare;
   for (const turn of open) {
-    if (left === 0) break;
+    if (left === 0 && spare === 0) break;
+    if (left === 0) spare -= 1;
     const share = restOfTurn(turn) + (rounds - 1) * turn.weight;
-    const take = Math.min(share, roomFor(turn), left);
+    const take = Math.min(share, to.roomOf(turn), left === 0 ? to.limit : left);
     asks.push({ turn, take });
-    left -= take;
+    left -= Math.min(take, left);
   }
   return asks;
 }
@@ -184,8 +188,9 @@ function restOfTurn({ weight, given }: Turn): number {
   return weight - (given % weight);
 }
 
+/** Asks them in order until there is no room for more; the longest due first. */
 async function takeRound(
-  { database, trx, query }: ClaimRun,
+  { database, trx, query, taken }: ClaimRun,
   classRank: number,
   asks: readonly Ask[],
 ): Promise<readonly { id: string; tenant_id: string }[]> {
@@ -193,14 +198,22 @@ async function takeRound(
   const found = await database.dialect
     .dueCalendars(wanted, { classRank, now: query.now })
     .execute(trx);
-  const left = new Map(wanted.map((ask) => [ask.tenant, ask.take]));
-  const rows = found.rows
-    .toSorted((a, b) => a.due_at - b.due_at)
-    .filter((row) => {
-      const room = left.get(row.tenant_id) ?? 0;
-      left.set(row.tenant_id, room - 1);
-      return room > 0;
-    });
+  const byTenant = Map.groupBy(
+    found.rows.toSorted((a, b) => a.due_at - b.due_at),
+    (row) => row.tenant_id,
+  );
+  const rows: (typeof found.rows)[number][] = [];
+  for (const { turn, take } of asks) {
+    const left = query.limit - taken.length - rows.length;
+    if (left === 0) break;
+    const theirs = byTenant.get(turn.due.tenant) ?? [];
+    const given = theirs.slice(0, Math.min(take, left));
+    rows.push(...given);
+    turn.given += given.length;
+    turn.wasAsked = true;
+    turn.isExhausted = theirs.length < take;
+  }
+  rows.sort((a, b) => a.due_at - b.due_at);
   await markQueued({ database, trx }, rows, { classRank, until: query.now + query.queuedForMs });
   return rows;
 }

@@ -107,6 +107,16 @@ export function calendarConformance(freshDatabase: FreshDatabase): void {
       expect(await claim(store)).toMatchObject([{ calendarId: id, class: "push" }]);
     });
 
+    test("finds the one that is due behind many tenants that were served meanwhile", async () => {
+      const store = await openTestStore(await freshDatabase());
+      for (const tenant of ids(9, "tenant")) await store.connect(tenant, "ann", ["c"]);
+      for (const { calendarId: id } of await claim(store)) await store.refresh(id);
+      await store.clock.advance(60_001);
+      const late = await store.connect("late", "lou", ["c", "d"]);
+      const taken = [...(await claim(store, { limit: 1 })), ...(await claim(store, { limit: 9 }))];
+      expect(taken.map(({ calendarId: id }) => id).toSorted()).toEqual(late.calendars.toSorted());
+    });
+
     test("looks again at who was passed over while the account was paused, refused or without calendars", async () => {
       const store = await openTestStore(await freshDatabase());
       const { account, calendars } = await store.connect("acme", "ann", ["c"]);
