@@ -137,8 +137,9 @@ export function createAccountHandlers(deps: AccountRoutesDeps): {
     return row;
   };
   return {
-    async listAccounts({ caller, query: { tenant, state, after, limit } }) {
+    async listAccounts({ caller, query: { tenant, state, after, limit }, chargeTarget }) {
       const own = await ownTenant(caller, tenant, tenants);
+      if (own !== undefined) chargeTarget(own);
       const rows = await accounts.list({ tenantId: own, state, after, limit: limit + 1 });
       const { page, next } = toPage(rows, limit);
       return { body: { schemaVersion: 1, accounts: page.map(shown), next } };

@@ -12,7 +12,7 @@ import {
 } from "./api-fields.ts";
 import { defineRoute, type ApiHandler, type ApiRequest } from "./define-route.ts";
 import type { ReadRoutesDeps } from "./event-routes.ts";
-import { rangeFields } from "./read-fields.ts";
+import { MOST_WAIT_MS, rangeFields } from "./read-fields.ts";
 import { unknownCalendar } from "./visible.ts";
 
 const MOST_CALENDARS = 500;
@@ -88,7 +88,7 @@ export const askBusy = defineRoute({
       .min(0)
       .max(366 * 86_400_000)
       .optional(),
-    refreshDeadlineMs: z.int().min(0).max(30_000).optional(),
+    refreshDeadlineMs: z.int().min(0).max(MOST_WAIT_MS).optional(),
     tentative,
   }),
   answer,

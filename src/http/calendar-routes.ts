@@ -92,6 +92,7 @@ export function createCalendarHandlers(deps: CalendarRoutesDeps): {
     async listCalendars({ caller, query, chargeTarget }) {
       const { tenant, accountId, state, after, limit } = query;
       const own = await ownTenant(caller, tenant, tenants);
+      if (own !== undefined) chargeTarget(own);
       if (accountId !== undefined) {
         const account = await accounts.get(accountId);
         if (!isVisible(caller, account)) throw unknownAccount();

@@ -1,6 +1,9 @@
 import { z } from "zod";
 import { momentField, queryInteger } from "./api-fields.ts";
 
+/** Below what the server gives a connection on which nothing moves. */
+export const MOST_WAIT_MS = 15_000;
+
 /** What every question about a range of time may say. */
 export const rangeFields = {
   from: momentField.meta({ example: "2026-01-05T00:00:00Z" }),
@@ -17,5 +20,5 @@ export const rangeFields = {
       description:
         "An older copy is refreshed while you wait, at most `refreshDeadlineMs`; the answer says what it got. A younger one counts as known whatever its state.",
     }),
-  refreshDeadlineMs: queryInteger({ min: 0, max: 30_000 }).optional(),
+  refreshDeadlineMs: queryInteger({ min: 0, max: MOST_WAIT_MS }).optional(),
 } as const;

@@ -8,7 +8,12 @@ import { createApiDocument } from "../../src/http/api-document.ts";
 import { API_ROUTES } from "../../src/http/api-routes.ts";
 import { problemsOf, type RouteShape } from "../../src/http/define-route.ts";
 import { PROBLEMS, type ProblemCode } from "../../src/http/http-problem.ts";
-import { openApiWorld, OPERATORS, type ApiWorld } from "../scenarios/isolation/api-world.ts";
+import {
+  openApiWorld,
+  OPERATORS,
+  publishEvents,
+  type ApiWorld,
+} from "../scenarios/isolation/api-world.ts";
 import {
   namesOf,
   readOperations,
@@ -392,6 +397,65 @@ async function ids(path: string, as?: string): Promise<unknown[]> {
     after = `&after=${encodeURIComponent(body["next"] as string)}`;
   }
 }
+
+describe("a copy that is too old for a question", () => {
+  test("is refreshed while the asker waits; after the deadline the answer says that it is too old", async () => {
+    const other = await openApiWorld({ refreshes: true });
+    try {
+      const as = await other.tokenOf("acme", ["read"]);
+      const { calendars, word } = other.inhabitants[0];
+      const [id] = calendars;
+      if (id === undefined) throw new Error("no calendar");
+      const busy = `/v1/busy?calendarId=${id}&${RANGE}&maxAgeMs=0`;
+      const late = await ask(`${busy}&refreshDeadlineMs=1`, { as, of: other });
+      expect(late).toMatchObject({
+        status: 200,
+        body: { unknown: [{ reason: "older-than-asked" }, {}, {}, {}] },
+      });
+      expect(await other.store.calendars.get(id)).toMatchObject({ dueClass: "interactive" });
+      // Again and again: what was begun before the question came does not answer it.
+      const answered = new AbortController();
+      const waiting = ask(`${busy}&refreshDeadlineMs=15000`, { as, of: other }).finally(() => {
+        answered.abort();
+      });
+      for (let version = 2; !answered.signal.aborted; version += 1) {
+        await publishEvents(other.store, id, { word, version });
+        await systemClock.sleep(100, new AbortController().signal);
+      }
+      const { body } = await waiting;
+      expect(body).toMatchObject({ unknown: [] });
+      const [{ freshness } = { freshness: { generation: 0 } }] = body["calendars"] as {
+        readonly freshness: { readonly generation: number };
+      }[];
+      expect(freshness.generation).toBeGreaterThan(1);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
+describe("limits", () => {
+  test("a question about many calendars counts as many, and an operator's against the tenant", async () => {
+    // Four reads a minute, a hundred times as many as wishes.
+    const few = { token: 1e9, tenant: 0.04, consumer: 1e9 };
+    const other = await openApiWorld({ limits: few });
+    try {
+      const [a, b] = other.inhabitants[0].calendars;
+      const two = `/v1/busy?calendarId=${String(a)}&calendarId=${String(b)}&${RANGE}`;
+      const as = await other.tokenOf("acme", ["read"]);
+      const statuses = [];
+      for (const path of [two, two, "/v1/tenants"]) {
+        statuses.push((await ask(path, { as, of: other })).status);
+      }
+      expect(statuses).toEqual([200, 200, 429]);
+      const asked = { as: OPERATORS.read, of: other };
+      expect((await ask("/v1/tenants/acme", asked)).status).toBe(429);
+      expect((await ask("/v1/tenants/globex", asked)).status).toBe(200);
+    } finally {
+      await other.close();
+    }
+  });
+});
 
 describe("lists", () => {
   test("a tenant's token sees its own, an operator's all or one tenant's, page by page", async () => {

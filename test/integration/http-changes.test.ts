@@ -5,12 +5,7 @@ import { epochMs, systemClock } from "../../src/core/clock.ts";
 import { tenantId } from "../../src/core/ids.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { createVault } from "../../src/store/vault.ts";
-import {
-  openApiWorld,
-  OPERATORS,
-  publishEvents,
-  type ApiWorld,
-} from "../scenarios/isolation/api-world.ts";
+import { openApiWorld, OPERATORS, type ApiWorld } from "../scenarios/isolation/api-world.ts";
 
 vi.setConfig({ testTimeout: 90_000 });
 
@@ -52,11 +47,30 @@ async function page(
   return pageSchema.parse(body);
 }
 
-/** A refresh that finds something new. */
-async function change(world: ApiWorld, word: string): Promise<void> {
-  const [id] = world.inhabitants[0].calendars;
+/** A refresh that finds two events changed. */
+async function change({ store, inhabitants }: ApiWorld, summary: string): Promise<void> {
+  const [id] = inhabitants[0].calendars;
   if (id === undefined) throw new Error("No calendar");
-  await publishEvents(world.store, id, word);
+  const now = systemClock.now();
+  const later = epochMs(now + 600_000);
+  await store.calendars.request(id, { class: "poll", dueAt: now });
+  const begun = await store.refreshes.begin(id, { now, until: later });
+  if (begun.kind !== "begun") throw new Error(begun.kind);
+  const start = { dateTime: "2026-01-05T10:00:00Z" };
+  const end = { dateTime: "2026-01-05T11:00:00Z" };
+  await store.refreshes.publish(begun.lease, {
+    kind: "incremental",
+    isFirst: true,
+    startedAt: now,
+    items: ["series", "single"].map((eventId) => ({ id: eventId, summary, start, end })),
+    syncToken: "token",
+    queryFingerprint: "query",
+    timeZone: undefined,
+    accessRole: undefined,
+    served: begun.state.requested,
+    nextPoll: { dueAt: later, reason: "poll" },
+    now,
+  });
 }
 
 describe("GET /v1/changes", () => {

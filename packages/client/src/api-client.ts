@@ -4,7 +4,7 @@ import { API_OPERATIONS, type ApiOperations, type ApiProblemCode } from "./api-o
 export interface ApiClientOptions {
   readonly url: string;
   readonly token: string;
-  /** For one request, with its answer; 35,000 unless given: a read may wait 30 s for a refresh. */
+  /** For one request, with its answer; 30,000 unless given: a read may wait 15 s for a refresh. */
   readonly timeoutMs?: number;
 }
 
@@ -49,7 +49,7 @@ export class ApiUnreachable extends Error {
   readonly code = "BALLAST_API_UNREACHABLE";
 }
 
-const TIMEOUT_MS = 35_000;
+const TIMEOUT_MS = 30_000;
 
 /** A client of Ballast's HTTP API. It holds nothing: there is nothing to close. It asks once; asking again is yours. */
 export function createApiClient(options: ApiClientOptions): ApiClient {

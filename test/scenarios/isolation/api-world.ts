@@ -76,6 +76,8 @@ export async function openApiWorld(
     readonly wrapReader?: (reader: CalendarReader) => CalendarReader;
     readonly deps?: (deps: HttpServerDeps) => HttpServerDeps;
     readonly limits?: typeof PLENTY;
+    /** Reads that are too old for a question ask for a refresh, and wait for it. */
+    readonly refreshes?: true;
   } = {},
 ): Promise<ApiWorld> {
   const directory = await mkdtemp(join(tmpdir(), "ballast-api-"));
@@ -97,10 +99,11 @@ export async function openApiWorld(
   const onChangeWaits = (waiting: number): void => {
     waitingForChanges = waiting;
   };
+  const reader = changes.refreshes ? refreshingReader(store) : deps.reader;
   const wrapped = {
     ...deps,
     onChangeWaits,
-    reader: changes.wrapReader?.(deps.reader) ?? deps.reader,
+    reader: changes.wrapReader?.(reader) ?? reader,
   };
   const server = await createHttpServer(
     {
@@ -136,6 +139,15 @@ export async function openApiWorld(
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+function refreshingReader(store: Store): CalendarReader {
+  return createCalendarReader({
+    events: store.events,
+    clock: systemClock,
+    requestRefresh: (id) =>
+      store.calendars.request(id, { class: "interactive", dueAt: systemClock.now() }),
+  });
 }
 
 function operatorTokens(): { name: string; scopes: string[]; sha256: string }[] {
@@ -240,7 +252,7 @@ export async function settleTenant(
     return row.id;
   });
   for (const [at, id] of calendars.entries()) {
-    if (names[at] !== "never") await publishEvents(store, id, word);
+    if (names[at] !== "never") await publishEvents(store, id, { word, version: 1 });
   }
   return { tenant, account: account.id, accountName: account.name, calendars, googleIds, word };
 }
@@ -271,8 +283,12 @@ async function discover(store: Store, id: AccountId, googleIds: readonly string[
   });
 }
 
-/** Publish a meeting and a daily series as a calendar's next generation. */
-export async function publishEvents(store: Store, id: CalendarId, word: string): Promise<void> {
+/** Publish a meeting and a daily series; another version is another generation. */
+export async function publishEvents(
+  store: Store,
+  id: CalendarId,
+  { word, version }: { readonly word: string; readonly version: number },
+): Promise<void> {
   const now = systemClock.now();
   await store.calendars.request(id, { class: "poll", dueAt: now });
   const begun = await store.refreshes.begin(id, { now, until: epochMs(now + LEASE_MS) });
@@ -281,17 +297,17 @@ export async function publishEvents(store: Store, id: CalendarId, word: string):
   const at = (hours: number): { dateTime: string } => ({
     dateTime: new Date(start + hours * HOUR_MS).toISOString(),
   });
-  const event = { status: "confirmed", summary: `meeting ${word}` };
+  const event = { status: "confirmed", summary: `meeting ${word} ${String(version)}` };
   await store.refreshes.publish(begun.lease, {
     kind: "full",
     isFirst: true,
     startedAt: now,
     items: [
-      { ...event, id: "single", etag: `"${word}-1"`, start: at(0), end: at(1) },
+      { ...event, id: "single", etag: `"${word}-${String(version)}"`, start: at(0), end: at(1) },
       {
         ...event,
         id: "series",
-        etag: `"${word}-2"`,
+        etag: `"${word}-series"`,
         start: at(3),
         end: at(4),
         recurrence: ["RRULE:FREQ=DAILY"],
