@@ -49,7 +49,7 @@ export function createFeed(options: FeedOptions, deps: FeedDeps): () => Promise<
       deps.terms(),
     ]);
     // A person's refresh has a queue of its own: no full background queue, no K and no budget holds it back here.
-    const urgent = await claims.calendars("interactive", {
+    const urgent = await claims.calendars(["interactive"], {
       limit: options.depth.interactive - interactive,
       perTenant: Number.MAX_SAFE_INTEGER,
       weights: terms.weights,
@@ -80,16 +80,17 @@ async function feedBackground(
   place: Place,
   terms: Pick<ClaimQuery, "perTenant" | "weights" | "except">,
 ): Promise<void> {
-  const feed = async (requestClass: "push" | "poll" | "backfill"): Promise<void> => {
-    const limit = place.roomFor(requestClass);
-    place.take(await claims.calendars(requestClass, { ...terms, limit }));
+  const feed = async (classes: readonly ("push" | "poll" | "backfill")[]): Promise<void> => {
+    const limit = Math.min(...classes.map((one) => place.roomFor(one)));
+    place.take(await claims.calendars(classes, { ...terms, limit }));
   };
-  await feed("push");
+  await feed(["push"]);
   // Each time a part of the room at most: many accounts at once must not hold up all calendars (I8).
   place.take(await claims.discoveries(share(place.roomFor("discovery"), DISCOVERY_SHARE)));
   place.take(await claims.watches(share(place.roomFor("watch"), WATCH_SHARE)));
-  await feed("poll");
-  await feed("backfill");
+  // One claim for both, where it is the queue that is short and not the budget.
+  if (place.roomFor("poll") === place.roomFor("backfill")) await feed(["poll", "backfill"]);
+  else for (const one of ["poll", "backfill"] as const) await feed([one]);
 }
 
 const DISCOVERY_SHARE = 0.25;
@@ -148,7 +149,7 @@ function createTakenLately(clock: Clock): { add(count: number): void; count(): n
 
 interface Claims {
   calendars(
-    requestClass: RequestClass,
+    classes: readonly RequestClass[],
     claim: Omit<ClaimQuery, "now" | "queuedForMs" | "classes">,
   ): Promise<number>;
   discoveries(limit: number): Promise<number>;
@@ -158,12 +159,11 @@ interface Claims {
 function createClaims({ queuedForMs }: FeedOptions, deps: FeedDeps): Claims {
   const { queue, clock } = deps;
   return {
-    async calendars(requestClass, claim) {
+    async calendars(classes, claim) {
       if (claim.limit <= 0) return 0;
       const now = clock.now();
-      const classes = [requestClass];
       const claimed = await deps.calendars.claimDue({ ...claim, classes, queuedForMs, now });
-      for (const { calendarId } of claimed) {
+      for (const { calendarId, class: requestClass } of claimed) {
         await queue.add(refreshCalendar, { calendarId, class: requestClass }, { claimedAt: now });
       }
       return claimed.length;
