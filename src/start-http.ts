@@ -16,6 +16,7 @@ import { readQuotaReport } from "./operator-quota.ts";
 import { readQuotaStatus } from "./quota/quota-status.ts";
 import type { WorkQueue } from "./queue/work-queue.ts";
 import type { Store } from "./store/open-store.ts";
+import { startListening } from "./sync/keep-listening.ts";
 
 const NOTIFICATIONS = {
   gatherMs: 20,
@@ -74,6 +75,11 @@ export async function startHttp(
     },
   );
   started.push({ name: "http", run: () => server.close() });
+  if (config.http.publicUrl !== undefined) {
+    const onError = tellTrouble(deps, "That notifications are heard could not be noted");
+    const listening = startListening(PROJECT, { polls: store.polls, clock: deps.clock, onError });
+    started.push({ name: "listening", run: () => listening.stop() });
+  }
   return server.url;
 }
 

@@ -93,6 +93,22 @@ export interface PollStore {
     read: { readonly at: EpochMs; readonly unlessAfter: EpochMs; readonly wakeBy: EpochMs },
   ): Promise<number>;
   /**
+   * Somebody hears what Google sends. Where nobody said so for `gapMs`, what was sent until now is lost: the next
+   * plan's turn comes at once, and `pullInUnheard` has work.
+   */
+  noteListening(
+    projectId: ProjectId,
+    beat: { readonly now: EpochMs; readonly gapMs: number },
+  ): Promise<void>;
+  /**
+   * Of the next so many `live` calendars that have not been seen to, those that are not known to be current since
+   * the last gap become `unproven` and are polled by one of these times each. Undefined: there is nothing to see to.
+   */
+  pullInUnheard(
+    projectId: ProjectId,
+    pollBy: readonly EpochMs[],
+  ): Promise<{ readonly pulled: number } | undefined>;
+  /**
    * As many calendars of kind `from` as there are times become of kind `to` and are polled by one of these
    * times each, earlier if they are due earlier. How many there were.
    */

@@ -1,24 +1,10 @@
-import { sql, type RawBuilder } from "kysely";
-import {
-  POLL_KINDS,
-  type PollCensus,
-  type PollKind,
-  type PollPast,
-  type PollStore,
-} from "../core/poll-store.ts";
+import { sql } from "kysely";
+import type { PollKind, PollPast, PollStore } from "../core/poll-store.ts";
 import { momentOf } from "./calendar-rows.ts";
-import type { Database, Reader, Trx } from "./database.ts";
+import type { Database, Trx } from "./database.ts";
+import { IS_POLLED, takeCensus } from "./poll-census.ts";
 import { pulledIn } from "./pull-in.ts";
 import { toStoredText } from "./stored-text.ts";
-
-/** Rows counted by one statement: a count holds up SQLite's thread only this long. */
-const COUNTED_AT_ONCE = 20_000;
-/** Channels that an average life is taken from. */
-const SAMPLED_CHANNELS = 1_000;
-const SILENCES_WITHIN_MS = 6 * 3_600_000;
-/** A channel opened instead of a silent one had this long to tell something before it is judged. */
-const SILENCE_JUDGED_AFTER_MS = 30 * 60_000;
-const MOST_SILENCES = 1_000;
 
 /** What polls are planned by, in the database. */
 export function createPollStore({ database }: { readonly database: Database }): PollStore {
@@ -49,7 +35,12 @@ export function createPollStore({ database }: { readonly database: Database }): 
     },
     of: (id) => database.snapshot((trx) => readPast(trx, id)),
     noteReads: (ids, read) => noteReads(database, ids, read),
-    pullIn: (projectId, change) => pullIn(database, toStoredText(projectId), change),
+    pullIn: (projectId, change) =>
+      database.write((trx) => pullIn({ database, trx }, toStoredText(projectId), change)),
+    noteListening: (projectId, beat) =>
+      database.write((trx) => noteListening(trx, toStoredText(projectId), beat)),
+    pullInUnheard: (projectId, pollBy) =>
+      database.write((trx) => pullInUnheard({ database, trx }, toStoredText(projectId), pollBy)),
   };
 }
 
@@ -64,106 +55,6 @@ function takeTurn(
     on conflict (project_id) do update set planned_at = excluded.planned_at
       where poll_plans.planned_at <= ${now - everyMs} or poll_plans.planned_at > ${now + everyMs}
     returning project_id`.execute(trx);
-}
-
-async function takeCensus(database: Database, projectId: string, now: number): Promise<PollCensus> {
-  const counts: Record<PollKind, number> = {
-    first: 0,
-    live: 0,
-    unproven: 0,
-    active: 0,
-    idle: 0,
-    unwatchable: 0,
-    slowed: 0,
-  };
-  for (const kind of POLL_KINDS) {
-    counts[kind] = await countInPortions(database, (after) =>
-      polledOfKind({ database, projectId, kind }, after),
-    );
-  }
-  return {
-    calendars: counts,
-    accounts: await countInPortions(database, (after) => listedAccounts(projectId, after)),
-    ...(await database.read((db) => readChannels(db, now))),
-  };
-}
-
-type Key = number | string;
-interface Portion {
-  readonly rows: number;
-  readonly last: Key | null;
-}
-
-/** One read after another: other reads have their turn in between. */
-async function countInPortions(
-  database: Database,
-  portion: (after: Key | undefined) => RawBuilder<Portion>,
-): Promise<number> {
-  let total = 0;
-  for (let after: Key | undefined; ;) {
-    const from = after;
-    const { rows: found } = await database.read((db) => portion(from).execute(db));
-    const { rows, last } = found[0] ?? { rows: 0, last: null };
-    total += rows;
-    if (rows < COUNTED_AT_ONCE || last === null) return total;
-    after = last;
-  }
-}
-
-/** In the words of the index's own condition, and from it alone. */
-const IS_POLLED = sql`account_state = 'connected' and due_at is not null`;
-
-function polledOfKind(
-  of: { readonly database: Database; readonly projectId: string; readonly kind: PollKind },
-  after: Key | undefined,
-): RawBuilder<Portion> {
-  const { database, projectId, kind } = of;
-  return sql<Portion>`select count(*) as rows, max(number) as last from (
-    select number from calendars ${fromIndex(database)}
-    where project_id = ${projectId} and poll_kind = ${kind} and ${IS_POLLED}
-      and number > ${after ?? 0}
-    order by number limit ${sql.lit(COUNTED_AT_ONCE)}) as portion`;
-}
-
-/** Else SQLite goes through the rows themselves: `number` is what they are ordered by. */
-function fromIndex({ dialect }: Database): RawBuilder<unknown> {
-  return dialect.name === "sqlite" ? sql`indexed by calendars_polled` : sql``;
-}
-
-function listedAccounts(projectId: string, after: Key | undefined): RawBuilder<Portion> {
-  return sql<Portion>`select count(*) as rows, max(id) as last from (
-    select id from accounts
-    where project_id = ${projectId} and connection = 'connected' and paused_reason is null
-      and id > ${after ?? ""}
-    order by id limit ${sql.lit(COUNTED_AT_ONCE)}) as portion`;
-}
-
-async function readChannels(
-  db: Reader,
-  now: number,
-): Promise<Pick<PollCensus, "channelLifeMs" | "silence">> {
-  // By their random ids: a sample of all ages.
-  const { rows } = await sql<{
-    readonly life: number | null;
-    readonly replaced: number;
-    readonly told: number;
-  }>`
-    select
-      (select cast(avg(expires_at - created_at) as bigint) from (
-        select expires_at, created_at from channels where state = 'live'
-        order by id limit ${sql.lit(SAMPLED_CHANNELS)}) as a) as life,
-      count(*) as replaced,
-      count(last_message_at) as told
-    from (
-      select last_message_at from channels
-      where reason = 'silent' and created_at > ${now - SILENCES_WITHIN_MS}
-        and created_at <= ${now - SILENCE_JUDGED_AFTER_MS}
-      limit ${sql.lit(MOST_SILENCES)}) as b`.execute(db);
-  const { life, replaced, told } = rows[0] ?? { life: null, replaced: 0, told: 0 };
-  return {
-    channelLifeMs: life === null ? undefined : life,
-    silence: { replaced, told },
-  };
 }
 
 async function readPast(trx: Trx, id: string): Promise<PollPast | undefined> {
@@ -229,36 +120,102 @@ async function noteReads(
   return ids.length;
 }
 
+interface Place {
+  readonly database: Database;
+  readonly trx: Trx;
+}
+
 async function pullIn(
-  database: Database,
+  { database, trx }: Place,
   projectId: string,
   { from, to, pollBy }: Parameters<PollStore["pullIn"]>[1],
 ): Promise<number> {
-  return database.write(async (trx) => {
-    const found = await trx
-      .selectFrom("calendars")
-      .select("number")
-      .where("project_id", "=", projectId)
-      .where("poll_kind", "=", from)
-      .where(sql<boolean>`${IS_POLLED}`)
-      .orderBy("number")
-      .limit(pollBy.length)
-      .modifyEnd(database.dialect.forUpdateOfFree)
-      .execute();
-    if (found.length === 0) return 0;
-    const times = database.dialect.rowsFrom(
-      found.map(({ number }, at) => ({ its_number: number, poll_by: pollBy[at] ?? 0 })),
-      { its_number: "bigint", poll_by: "bigint" },
-    );
-    const { due_at: dueAt, fresh_until: freshUntil } = pulledIn({
-      if: sql`true`,
-      pollBy: sql.ref("poll_by"),
-    });
-    await sql`
-      update calendars set poll_kind = ${to}, due_at = ${dueAt}, fresh_until = ${freshUntil}
-      from ${times} where number = its_number`.execute(trx);
-    return found.length;
+  const found = await trx
+    .selectFrom("calendars")
+    .select("number")
+    .where("project_id", "=", projectId)
+    .where("poll_kind", "=", from)
+    .where(sql<boolean>`${IS_POLLED}`)
+    .orderBy("number")
+    .limit(pollBy.length)
+    .modifyEnd(database.dialect.forUpdateOfFree)
+    .execute();
+  const numbers = found.map(({ number }) => number);
+  await pollBySoon({ database, trx }, numbers, { to, pollBy });
+  return numbers.length;
+}
+
+async function pollBySoon(
+  { database, trx }: Place,
+  numbers: readonly number[],
+  { to, pollBy }: { readonly to: PollKind; readonly pollBy: readonly number[] },
+): Promise<void> {
+  if (numbers.length === 0) return;
+  const times = database.dialect.rowsFrom(
+    numbers.map((number, at) => ({ its_number: number, poll_by: pollBy[at] ?? 0 })),
+    { its_number: "bigint", poll_by: "bigint" },
+  );
+  const { due_at: dueAt, fresh_until: freshUntil } = pulledIn({
+    if: sql`true`,
+    pollBy: sql.ref("poll_by"),
   });
+  await sql`
+    update calendars set poll_kind = ${to}, due_at = ${dueAt}, fresh_until = ${freshUntil}
+    from ${times} where number = its_number`.execute(trx);
+}
+
+/** A gap ends what an earlier one began to see to: it covers that as well. */
+async function noteListening(
+  trx: Trx,
+  projectId: string,
+  { now, gapMs }: { readonly now: number; readonly gapMs: number },
+): Promise<void> {
+  const isGap = sql`poll_plans.listened_at < ${now - gapMs}`;
+  await sql`
+    insert into poll_plans (project_id, planned_at, listened_at) values (${projectId}, 0, ${now})
+    on conflict (project_id) do update set
+      listened_at = excluded.listened_at,
+      planned_at = case when ${isGap} then 0 else poll_plans.planned_at end,
+      unheard_until = case when ${isGap} then excluded.listened_at
+        else poll_plans.unheard_until end,
+      unheard_after = case when ${isGap} then 0 else poll_plans.unheard_after end`.execute(trx);
+}
+
+/** By number, so that each is looked at once however long it takes. */
+async function pullInUnheard(
+  place: Place,
+  projectId: string,
+  pollBy: readonly number[],
+): Promise<{ readonly pulled: number } | undefined> {
+  const { database, trx } = place;
+  const state = await trx
+    .selectFrom("poll_plans")
+    .select(["unheard_until", "unheard_after"])
+    .where("project_id", "=", projectId)
+    .modifyEnd(database.dialect.forUpdate)
+    .executeTakeFirst();
+  if (state?.unheard_until == null) return undefined;
+  const found = await trx
+    .selectFrom("calendars")
+    .select(["number", "current_as_of"])
+    .where("project_id", "=", projectId)
+    .where("poll_kind", "=", "live")
+    .where(sql<boolean>`${IS_POLLED}`)
+    .where("number", ">", state.unheard_after)
+    .orderBy("number")
+    .limit(pollBy.length)
+    .execute();
+  const unheard = found.filter((row) => (row.current_as_of ?? 0) < (state.unheard_until ?? 0));
+  const numbers = unheard.map(({ number }) => number);
+  await pollBySoon(place, numbers, { to: "unproven", pollBy });
+  const last = found.at(-1);
+  const isDone = found.length < pollBy.length || last === undefined;
+  await trx
+    .updateTable("poll_plans")
+    .set(isDone ? { unheard_until: null } : { unheard_after: last.number })
+    .where("project_id", "=", projectId)
+    .execute();
+  return { pulled: numbers.length };
 }
 
 function parse(text: string): unknown {

@@ -267,6 +267,12 @@ interface PollPlansTable {
   project_id: string;
   planned_at: number;
   plan: string | null;
+  /** When somebody last said that what Google sends is heard. */
+  listened_at: number | null;
+  /** What was sent before is lost: calendars known to be current no later than this are to be polled … */
+  unheard_until: number | null;
+  /** … of which those up to this number have been seen to. */
+  unheard_after: Defaulted<number>;
 }
 
 interface OperatorLogTable {

@@ -4,10 +4,11 @@
  * States: looking (is it my turn? then count, plan, keep; else take what another kept) → resting → … →
  * stopped. One process in ten minutes counts. Until the first look a process polls as configured.
  *
- * While nothing reaches us (no public address any more, or a silent push path), calendars that rest on
- * their channels are pulled in a portion at each look, as many as the budget lets be polled meanwhile.
+ * Whoever planned also brings forward the polls of calendars that rest on their channels in vain: while nothing
+ * reaches us (no public address any more, or a silent push path), and after nobody listened for a while. As many
+ * as the budget lets be polled until the next plan.
  */
-import { epochMs, type Clock } from "../core/clock.ts";
+import { epochMs, type Clock, type EpochMs } from "../core/clock.ts";
 import type { ProjectId } from "../core/ids.ts";
 import type { PlanPoll, PollKind, PollStore } from "../core/poll-store.ts";
 import { StoreUnavailable } from "../core/refusal.ts";
@@ -25,7 +26,8 @@ import { nextPollAt, type Random } from "./schedule.ts";
 const PLAN_EVERY_MS = 10 * 60_000;
 const LOOK_EVERY_MS = 60_000;
 const DAY_MS = 86_400_000;
-/** Of one transaction. */
+/** At least, where the budget is very small; and at most, of one transaction. */
+const LEAST_PULLED_IN = 1;
 const MOST_PULLED_IN = 500;
 /** An interval that moves by less is no news. */
 const NEWS_SHARE = 0.1;
@@ -68,9 +70,10 @@ export function startPollPlans(options: PollPlanOptions, deps: PollPlanDeps): Po
 
   const look = async (): Promise<void> => {
     const before = plan;
-    plan = (await makePlan(options, deps)) ?? plan;
+    const made = await makePlan(options, deps);
+    plan = made ?? parsePollPlan(await deps.polls.plan(options.projectId)) ?? plan;
     if (plan !== undefined && isNews(before, plan)) deps.onNews(plan);
-    await pullIn({ options, deps, plan });
+    if (made !== undefined) await pullIn({ options, deps, plan: made, signal: stopping.signal });
   };
 
   const loop = async (): Promise<void> => {
@@ -98,15 +101,13 @@ export function startPollPlans(options: PollPlanOptions, deps: PollPlanDeps): Po
   };
 }
 
-/** The plan in force: made now where it is this process's turn. */
+/** A new plan, where it is this process's turn to make it. */
 async function makePlan(
   { projectId, intervals }: PollPlanOptions,
   { polls, clock, limits }: PollPlanDeps,
 ): Promise<PollPlan | undefined> {
   const now = clock.now();
-  if (!(await polls.takeTurn(projectId, { now, everyMs: PLAN_EVERY_MS }))) {
-    return parsePollPlan(await polls.plan(projectId));
-  }
+  if (!(await polls.takeTurn(projectId, { now, everyMs: PLAN_EVERY_MS }))) return undefined;
   const census = await polls.census(projectId, now);
   const made = planPolls({ census, limits: await limits(), intervals }, now);
   await polls.keepPlan(projectId, made);
@@ -124,33 +125,53 @@ function isNews(before: PollPlan | undefined, plan: PollPlan): boolean {
 async function pullIn(of: {
   readonly options: PollPlanOptions;
   readonly deps: PollPlanDeps;
-  readonly plan: PollPlan | undefined;
+  readonly plan: PollPlan;
+  readonly signal: AbortSignal;
 }): Promise<void> {
-  const { options, deps, plan } = of;
+  const { options, deps, plan, signal } = of;
   const { projectId, hasPush, intervals } = options;
-  if (plan === undefined || (hasPush && !plan.isPushSilent)) return;
-  const changes: readonly (readonly [from: PollKind, to: "active" | "unproven"])[] = hasPush
-    ? [["live", "unproven"]]
-    : [
-        ["live", "active"],
-        ["unproven", "active"],
-      ];
-  // Each costs one poll more than was planned for: those may take what polls have between two looks.
-  const share = Math.floor((plan.forPolls * LOOK_EVERY_MS) / DAY_MS);
-  let left = Math.max(1, share);
-  for (const [from, to] of changes) {
-    const everyMs = intervalOf(to, { plan, intervals });
-    for (;;) {
-      const limit = Math.min(left, MOST_PULLED_IN);
-      if (limit === 0) return;
-      const now = deps.clock.now();
-      const pollBy = Array.from({ length: limit }, () =>
-        // From now on, so that they do not come all at once.
-        epochMs(Math.round(now + (nextPollAt(now, everyMs, deps.random) - now) * deps.random())),
-      );
-      const pulled = await deps.polls.pullIn(projectId, { from, to, pollBy });
+  const { polls } = deps;
+  // Each costs one poll more than was planned for: those may take what polls have until the next plan.
+  let left = Math.max(LEAST_PULLED_IN, Math.floor((plan.forPolls * PLAN_EVERY_MS) / DAY_MS));
+  const pullAll = async (
+    kind: "active" | "unproven",
+    pull: (pollBy: readonly EpochMs[]) => Promise<number | undefined>,
+  ): Promise<void> => {
+    const everyMs = intervalOf(kind, { plan, intervals });
+    while (left > 0 && !signal.aborted) {
+      const pollBy = timesWithin(everyMs, Math.min(left, MOST_PULLED_IN), deps);
+      const pulled = await pull(pollBy);
+      if (pulled === undefined) return;
       left -= pulled;
-      if (pulled < limit) break;
     }
+  };
+  const ofKind =
+    (from: PollKind, to: "active" | "unproven") =>
+    async (pollBy: readonly EpochMs[]): Promise<number | undefined> => {
+      const pulled = await polls.pullIn(projectId, { from, to, pollBy });
+      return pulled === 0 ? undefined : pulled;
+    };
+  if (!hasPush) {
+    await pullAll("active", ofKind("live", "active"));
+    await pullAll("active", ofKind("unproven", "active"));
+    return;
   }
+  if (plan.isPushSilent) await pullAll("unproven", ofKind("live", "unproven"));
+  await pullAll("unproven", async (pollBy) => {
+    const seen = await polls.pullInUnheard(projectId, pollBy);
+    return seen?.pulled;
+  });
+}
+
+/** Spread from now on, so that they do not come all at once. */
+function timesWithin(
+  everyMs: number,
+  count: number,
+  { clock, random }: Pick<PollPlanDeps, "clock" | "random">,
+): readonly EpochMs[] {
+  const now = clock.now();
+  return Array.from({ length: count }, () => {
+    const latest = nextPollAt(now, everyMs, random);
+    return epochMs(Math.round(now + (latest - now) * random()));
+  });
 }

@@ -233,6 +233,39 @@ export function pollConformance(freshDatabase: FreshDatabase): void {
       expect(await turn()).toBe(true);
     });
 
+    test("what nobody heard of while nobody listened is polled, once, and what was looked at since is not", async () => {
+      const store = await openTestStore(await freshDatabase());
+      const { calendars } = await store.connect("acme", "ann", ["a", "b", "c", "d"]);
+      for (const id of calendars) await publishAs(store, id, "live");
+      const listen = (): Promise<void> =>
+        store.polls.noteListening(PROJECT, { now: store.now(), gapMs: 120_000 });
+      const turn = (): Promise<boolean> =>
+        store.polls.takeTurn(PROJECT, { now: store.now(), everyMs: 600_000 });
+      const pull = (): Promise<{ readonly pulled: number } | undefined> =>
+        store.polls.pullInUnheard(PROJECT, [store.later(60_000), store.later(120_000)]);
+      await listen();
+      expect(await turn()).toBe(true);
+      await store.clock.advance(120_000);
+      await listen();
+      expect(await turn()).toBe(false);
+      expect(await pull()).toBeUndefined();
+
+      await store.clock.advance(120_001);
+      await listen();
+      expect(await turn()).toBe(true);
+      await store.clock.advance(1_000);
+      await publishAs(store, must(calendars[1]), "live");
+      expect(await pull()).toEqual({ pulled: 1 });
+      expect(await pull()).toEqual({ pulled: 2 });
+      expect(await pull()).toEqual({ pulled: 0 });
+      expect(await pull()).toBeUndefined();
+      const kinds = await Promise.all(calendars.map((id) => store.polls.of(id)));
+      expect(kinds.map((one) => one?.kind)).toEqual(["unproven", "live", "unproven", "unproven"]);
+      expect(await store.calendars.get(must(calendars[0]))).toMatchObject({
+        dueAt: store.later(60_000),
+      });
+    });
+
     test("a portion of a kind is pulled in, each to a time of its own", async () => {
       const store = await openTestStore(await freshDatabase());
       const { calendars } = await store.connect("acme", "ann", ["a", "b", "c"]);

@@ -121,8 +121,8 @@ test("a push path found silent pulls in as many as the budget lets be polled, an
     await store.channels.confirm(id, { resourceId: "r", expiresAt: store.later(30 * DAY_MS) });
   }
   await store.clock.advance(HOUR_MS);
-  // Seven a minute are left for polls.
-  const { looked, news } = startProcess(store, { perDay: 13_000 });
+  // Six in ten minutes are left for polls.
+  const { looked, news } = startProcess(store, { perDay: 1_300 });
   await looked();
   expect(news).toMatchObject([{ isPushSilent: true }]);
   const kinds = async (): Promise<Partial<Record<PollKind, number>>> => {
@@ -133,6 +133,26 @@ test("a push path found silent pulls in as many as the budget lets be polled, an
   expect(live + unproven).toBe(20);
   expect(unproven).toBeGreaterThan(0);
   expect(unproven).toBeLessThan(10);
+});
+
+test("after nobody listened for a while, calendars that rested on their channels are polled within the hour", async () => {
+  const store = await openStore();
+  const calendars = await connect(store, 3, "live");
+  const listen = (): Promise<void> =>
+    store.polls.noteListening(PROJECT, { now: store.now(), gapMs: 120_000 });
+  await listen();
+  const { plans, looked } = startProcess(store);
+  await looked();
+  await store.clock.advance(HOUR_MS);
+  await plans.look();
+  expect(await store.polls.of(must(calendars[0]))).toMatchObject({ kind: "live" });
+  await listen();
+  await plans.look();
+  for (const id of calendars) {
+    const { dueAt } = must(await store.calendars.get(id));
+    expect(must(dueAt) - store.now()).toBeLessThanOrEqual(HOUR_MS * 1.25);
+    expect(await store.polls.of(id)).toMatchObject({ kind: "unproven" });
+  }
 });
 
 test("with a push path that tells nobody is pulled in", async () => {

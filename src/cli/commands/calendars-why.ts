@@ -1,17 +1,20 @@
 import type { Command } from "commander";
+import type { Config } from "../../config/config.ts";
 import type { AccountRow } from "../../core/account-store.ts";
 import type { CalendarRow, DueReason } from "../../core/calendar-store.ts";
 import type { ChannelRow } from "../../core/channel-store.ts";
 import type { EpochMs } from "../../core/clock.ts";
 import type { CalendarId } from "../../core/ids.ts";
 import type { PastRefresh, RefreshPast } from "../../core/refresh-history.ts";
+import { whatHolds } from "../../operator-held.ts";
 import { readPolled } from "../../operator-polls.ts";
 import { calendarIdArgument } from "../arguments.ts";
 import { runs, type CommandContext } from "../command-context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { formatAge, formatTable, printable } from "../output.ts";
 import { unknownCalendar } from "../unknown-calendar.ts";
-import { withStore } from "../with-store.ts";
+import { readQuota } from "../read-quota.ts";
+import { withStore, type Store } from "../with-store.ts";
 
 interface Options {
   readonly json?: true;
@@ -24,6 +27,8 @@ interface Findings {
   readonly past: RefreshPast;
   readonly channels: readonly ChannelRow[];
   readonly polled: Polled;
+  /** What keeps it from being taken although it is due. */
+  readonly heldBy: string | undefined;
 }
 
 type Polled = NonNullable<Awaited<ReturnType<typeof readPolled>>>;
@@ -99,6 +104,7 @@ function explain(id: CalendarId, options: Options, context: CommandContext): Pro
       past,
       channels: await store.channels.listOfCalendar(id),
       polled,
+      heldBy: await holdOf(calendar, { config, store, context }),
     };
     if (options.json) context.output.json(documentOf(findings));
     else describe(findings, context);
@@ -120,6 +126,7 @@ function documentOf(findings: Findings): Record<string, unknown> {
       reason: calendar.dueReason,
       sentence: sentenceOf(findings),
       queuedUntil: calendar.queuedUntil ?? null,
+      heldBy: findings.heldBy ?? null,
     },
     poll: pollDocumentOf(polled),
     generation: calendar.generation,
@@ -186,13 +193,30 @@ function obstacleOf(findings: Findings): string | undefined {
   return `Not before its account is connected again (${account.stateReason ?? account.state}).`;
 }
 
-function dueSentence({ at, calendar }: Findings): string {
+/** Looked for only where something must be: it is due, and nobody has taken it. */
+async function holdOf(
+  calendar: CalendarRow,
+  of: { readonly config: Config; readonly store: Store; readonly context: CommandContext },
+): Promise<string | undefined> {
+  const { config, store, context } = of;
+  const now = context.clock.now();
+  const isTaken = calendar.queuedUntil !== undefined && calendar.queuedUntil > now;
+  if (isTaken || calendar.dueAt === undefined || calendar.dueAt > now) return undefined;
+  return whatHolds(calendar, config.consumer, {
+    store,
+    clock: context.clock,
+    readQuota: () => readQuota(config, context),
+  });
+}
+
+function dueSentence({ at, calendar, heldBy }: Findings): string {
   if (calendar.dueAt === undefined) return "Never: nothing is planned for it.";
   const wait = calendar.dueAt - at;
   const when = wait > 0 ? `Due in ${formatAge(wait)}` : `Due for ${formatAge(-wait)}`;
   const isQueued = calendar.queuedUntil !== undefined && calendar.queuedUntil > at;
   const where = isQueued ? ", and it waits in the queue for a worker" : "";
-  return `${when} as ${calendar.dueClass}${where}: ${IN_WORDS[calendar.dueReason]}.`;
+  const held = heldBy === undefined ? "" : `; not taken while ${printable(heldBy)}`;
+  return `${when} as ${calendar.dueClass}${where}: ${IN_WORDS[calendar.dueReason]}${held}.`;
 }
 
 function describe(findings: Findings, { output }: CommandContext): void {

@@ -257,7 +257,10 @@ function records(dialect: Dialect): RawBuilder<unknown>[] {
     sql`create table poll_plans (
       project_id ${key} primary key,
       planned_at bigint not null,
-      plan text
+      plan text,
+      listened_at bigint,
+      unheard_until bigint,
+      unheard_after bigint not null default 0
     )`,
     sql`create table operator_log (
       sequence ${dialect.serialKey},
