@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { CalendarId } from "../core/ids.ts";
 import type { NotificationOutcome } from "../observability/metrics.ts";
 import { HttpProblem } from "./http-problem.ts";
+import { answerProblem } from "./send-problem.ts";
 import type { KnownChannels } from "./known-channels.ts";
 import type { NotificationRecorder } from "./record-notifications.ts";
 
@@ -44,25 +45,26 @@ export async function addNotificationRoute(
     scope.post("/google/notifications", options, async (request, reply) => {
       const outcome = await receive(request, deps);
       deps.onNotification(outcome);
-      refuse(outcome);
+      const problem = problemOf(outcome);
+      // Not thrown: a database that is away would be a line in the log for each notification.
+      if (problem !== undefined) return answerProblem(problem, { request, reply });
       return reply.code(204).send();
     });
     done();
   });
 }
 
-function refuse(outcome: NotificationOutcome): void {
+function problemOf(outcome: NotificationOutcome): HttpProblem | undefined {
   if (outcome === "malformed") {
-    throw new HttpProblem("bad-request", { detail: "This is not a notification of Google's." });
+    return new HttpProblem("bad-request", { detail: "This is not a notification of Google's." });
   }
   // Nothing is said about whether there is such a channel.
-  if (outcome === "forged") throw new HttpProblem("route-unknown", { detail: "Nothing is here." });
-  if (outcome === "not-kept") {
-    throw new HttpProblem("store-unavailable", {
-      detail: "The notification could not be written down in time. Deliver it again.",
-      retryAfterSeconds: 1,
-    });
-  }
+  if (outcome === "forged") return new HttpProblem("route-unknown", { detail: "Nothing is here." });
+  if (outcome !== "not-kept") return undefined;
+  return new HttpProblem("store-unavailable", {
+    detail: "The notification could not be written down in time. Deliver it again.",
+    retryAfterSeconds: 1,
+  });
 }
 
 async function receive(

@@ -88,7 +88,9 @@ export function createNotificationRecorder(
       return write(notified);
     })();
     writing = written;
-    return { notified, written: inTime(written, options.keepWithinMs, clock) };
+    const late = (): void =>
+      deps.onError(new Error(`Not written within ${String(options.keepWithinMs)} ms`));
+    return { notified, written: inTime(written, { withinMs: options.keepWithinMs, late }, clock) };
   };
 
   return {
@@ -147,11 +149,18 @@ function createPuttingOff(
   };
 }
 
-async function inTime(written: Promise<Written>, withinMs: number, clock: Clock): Promise<Written> {
+async function inTime(
+  written: Promise<Written>,
+  { withinMs, late }: { readonly withinMs: number; readonly late: () => void },
+  clock: Clock,
+): Promise<Written> {
   const done = new AbortController();
-  const late = pause(clock, { ms: withinMs, signal: done.signal }).then(() => undefined);
+  const timeUp = pause(clock, { ms: withinMs, signal: done.signal }).then(() => {
+    if (!done.signal.aborted) late();
+    return undefined;
+  });
   try {
-    return await Promise.race([written, late]);
+    return await Promise.race([written, timeUp]);
   } finally {
     done.abort();
   }

@@ -11,12 +11,21 @@ export function sendProblem(
   logger: Logger,
 ): FastifyReply {
   const problem = asProblem(error);
-  const { status, body } = describeProblem(problem, request.id);
+  const { status } = describeProblem(problem, request.id);
   // Whoever hung up is told nothing, and what their leaving cut short is no failure.
   if (status >= 500 && !reply.raw.destroyed) {
     const route = request.routeOptions.url ?? "unknown";
     logger.log("error", "HTTP request failed", { requestId: request.id, route, status, error });
   }
+  return answerProblem(problem, { request, reply });
+}
+
+/** Answer with a problem that was foreseen: nothing is logged for each request that meets it. */
+export function answerProblem(
+  problem: HttpProblem,
+  { request, reply }: { readonly request: FastifyRequest; readonly reply: FastifyReply },
+): FastifyReply {
+  const { status, body } = describeProblem(problem, request.id);
   if (status === 401) reply.header("www-authenticate", "Bearer");
   if (problem.retryAfterSeconds !== undefined) {
     reply.header("retry-after", String(problem.retryAfterSeconds));

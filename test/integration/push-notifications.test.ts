@@ -28,7 +28,15 @@ async function openRoute(
   channels: Pick<ChannelStore, "get" | "markNotified" | "putOff">,
   keepWithinMs = 1_000,
   clock: Clock = systemClock,
-): Promise<{ server: FastifyInstance; calls: Calls; outcomes: string[] }> {
+): Promise<{
+  readonly server: FastifyInstance;
+  readonly calls: Calls;
+  readonly outcomes: readonly string[];
+  /** What the recorder told, once for a batch. */
+  readonly troubles: readonly unknown[];
+  /** What would be a line in the log for each request. */
+  readonly thrown: readonly unknown[];
+}> {
   const calls = { get: 0, mark: 0, putOff: 0 };
   const counted: typeof channels = {
     get: (id) => {
@@ -46,13 +54,22 @@ async function openRoute(
   };
   const recorder = createNotificationRecorder(
     { gatherMs: 5, keepWithinMs, batchLimit: 100, debounce: DEBOUNCE, putOffEveryMs: 60_000 },
-    { channels: counted, clock, onError: () => undefined },
+    {
+      channels: counted,
+      clock,
+      onError: (error) => {
+        troubles.push(error);
+      },
+    },
   );
   const outcomes: string[] = [];
+  const troubles: unknown[] = [];
+  const thrown: unknown[] = [];
   const server = fastify();
-  server.setErrorHandler((error, _request, reply) =>
-    reply.code(describeProblem(asProblem(error), "test").status).send({}),
-  );
+  server.setErrorHandler((error, _request, reply) => {
+    thrown.push(error);
+    return reply.code(describeProblem(asProblem(error), "test").status).send({});
+  });
   await addNotificationRoute(server, {
     isOurs: (id, token) => tokens.isOurs(id, token),
     channels: createKnownChannels({ keptForMs: 60_000, limit: 10 }, { channels: counted, clock }),
@@ -66,7 +83,7 @@ async function openRoute(
     await server.close();
     await recorder.close();
   });
-  return { server, calls, outcomes };
+  return { server, calls, outcomes, troubles, thrown };
 }
 
 async function tell(
@@ -141,6 +158,8 @@ test("I6: what cannot be written down in time is refused, so that Google deliver
   expect(await tell(hanging.server, "ch-1")).toBe(503);
   held.resolve({ marked: [], early: [] });
   expect([...failing.outcomes, ...hanging.outcomes]).toEqual(["not-kept", "not-kept"]);
+  expect([failing.troubles.length, hanging.troubles.length]).toEqual([1, 1]);
+  expect([...failing.thrown, ...hanging.thrown]).toEqual([]);
 });
 
 test("I6: a look-up that hangs, and a write after a slow one, are refused within a second in all", async () => {
