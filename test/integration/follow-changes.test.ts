@@ -282,6 +282,20 @@ describe("a change that was numbered first and committed last", () => {
     expect(await follow({ withLock: true })).toEqual(["late", "early"]);
   });
 
+  test("waits for nobody who holds its tenant, and who may be waiting for the feed himself", async () => {
+    const url = await freshPostgresDatabase();
+    const store = await openTestStore(url);
+    const { tenantId: tenant } = (await store.connect("acme", "ann", [])).account;
+    const database = openPostgresDatabase(url);
+    onTestFinished(() => database.close());
+    const head = await store.changes.head(tenant);
+    await database.write(async (trx) => {
+      await sql`select id from tenants for update`.execute(trx);
+      await database.write((other) => noteChanges(database, other, [changeOf(tenant, "e")]));
+    });
+    expect(await store.changes.head(tenant)).toBe(head + 1);
+  });
+
   test("control: numbered by the sequence alone, it is never seen", async () => {
     expect(await follow({ withLock: false })).toEqual(["early"]);
   });
