@@ -99,6 +99,8 @@ export type ApiDeps = TenantRoutesDeps &
 
 /** The handlers of all routes. */
 export function createApiHandlers(deps: ApiDeps): ApiHandlers {
+  // Made once: it takes milliseconds, and whoever may read may ask for it often.
+  let document: (Record<string, unknown> & { readonly openapi: string }) | undefined;
   return {
     ...createTenantHandlers(deps),
     ...createAccountHandlers(deps),
@@ -111,6 +113,9 @@ export function createApiHandlers(deps: ApiDeps): ApiHandlers {
     ...createWebhookHandlers(deps),
     ...createRemovalHandlers(deps),
     ...createQuotaHandlers(deps),
-    getApiDocument: () => Promise.resolve({ body: { ...createApiDocument(API_ROUTES) } }),
+    getApiDocument: () => {
+      document ??= { ...createApiDocument(API_ROUTES) };
+      return Promise.resolve({ body: document });
+    },
   };
 }

@@ -116,13 +116,14 @@ export async function openApiWorld(
     changes.deps?.(wrapped) ?? wrapped,
   );
   const beside = new DatabaseSync(file);
+  const dataVersion = beside.prepare("pragma data_version");
   return {
     store,
     server,
     databaseUrl: `sqlite:${file}`,
     waitingForChanges: () => waitingForChanges,
     inhabitants,
-    dataVersion: () => Number(beside.prepare("pragma data_version").get()?.["data_version"]),
+    dataVersion: () => Number(dataVersion.get()?.["data_version"]),
     async tokenOf(tenant, scopes) {
       const now = systemClock.now();
       const { id, token, sha256 } = makeApiToken(now);
