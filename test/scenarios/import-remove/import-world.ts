@@ -26,6 +26,9 @@ export interface ImportWorld {
   close(): Promise<void>;
 }
 
+/** Tenants whose people have a second calendar with an event. */
+export const WITH_MORE = 3;
+
 /** A Google full of people, and a Ballast that knows none of them. */
 export async function openImportWorld(options: {
   readonly accounts: number;
@@ -42,18 +45,22 @@ export async function openImportWorld(options: {
     keepRequests: 500_000,
     calendars: {
       accounts: options.accounts,
-      calendars: Array.from({ length: options.accounts }, (_, index) => ({
-        id: `${tenantOf(index)}-calendar-${String(index)}`,
-        summary: `canary of ${tenantOf(index)}: calendar ${String(index)}`,
-        timeZone: "UTC",
-        events: [
-          {
-            summary: `canary of ${tenantOf(index)}: event ${String(index)}`,
-            start: { dateTime: "2026-05-04T10:00:00Z" },
-            end: { dateTime: "2026-05-04T11:00:00Z" },
-          },
-        ],
-      })),
+      // Beside everyone's own: of the first tenants, so that thousands of accounts do not take all day.
+      calendars: Array.from(
+        { length: Math.min(WITH_MORE, options.tenants) * perTenant },
+        (_, index) => ({
+          id: `${tenantOf(index)}-calendar-${String(index)}`,
+          summary: `canary of ${tenantOf(index)}: calendar ${String(index)}`,
+          timeZone: "UTC",
+          events: [
+            {
+              summary: `canary of ${tenantOf(index)}: event ${String(index)}`,
+              start: { dateTime: "2026-05-04T10:00:00Z" },
+              end: { dateTime: "2026-05-04T11:00:00Z" },
+            },
+          ],
+        }),
+      ),
     },
   });
   const key = `k1:${randomBytes(32).toString("base64")}`;

@@ -7,7 +7,13 @@ import { dumpRedis } from "../../support/canary-search.ts";
 import { findLeftovers, readStoredRows } from "../../support/stored-rows.ts";
 import { createBounds, type Scenario } from "../scenario.ts";
 import { importEntryOf } from "./import-entry.ts";
-import { lineOf, openImportWorld, type ImportWorld, type Person } from "./import-world.ts";
+import {
+  lineOf,
+  openImportWorld,
+  WITH_MORE,
+  type ImportWorld,
+  type Person,
+} from "./import-world.ts";
 
 const VICTIM = "tenant-1";
 const BAD_LINES = [
@@ -135,19 +141,20 @@ function countAccounts(world: ImportWorld): number {
   });
 }
 
-/** Each has its own, and one more; every fifth of those is seen by two. */
-function calendarsOf(accounts: number): number {
-  return accounts * 2 + accounts / 5;
+/** Each has its own, some have one more; every fifth of those is seen by two. */
+function calendarsOf(size: { readonly accounts: number; readonly tenants: number }): number {
+  const more = (size.accounts / size.tenants) * WITH_MORE;
+  return size.accounts + more + more / 5;
 }
 
 async function untilMirrored(
   world: ImportWorld,
-  size: { readonly accounts: number; readonly withinMs: number },
+  size: { readonly accounts: number; readonly tenants: number; readonly withinMs: number },
 ): Promise<void> {
   const endsAtMs = systemClock.monotonicMs() + size.withinMs;
   for (;;) {
     const { total, never: waiting } = await world.home.store.calendars.counts();
-    if (total >= calendarsOf(size.accounts) && waiting === 0) return;
+    if (total >= calendarsOf(size) && waiting === 0) return;
     if (systemClock.monotonicMs() > endsAtMs) {
       throw new Error(`Not mirrored: ${String(waiting)} of ${String(total)} calendars wait`);
     }
@@ -269,7 +276,8 @@ async function othersStay(
 ): Promise<void> {
   const { total, never: waiting } = await home.store.calendars.counts();
   const stay = people.length - victims.length;
-  bounds.atLeast("calendars of others", total, calendarsOf(stay));
+  const more = victims.length * (WITH_MORE - 1);
+  bounds.atLeast("calendars of others", total, stay + more + more / 5);
   bounds.atMost("calendars of others without a copy", waiting, 0);
   const { connected } = await home.store.accounts.countsByState();
   bounds.atLeast("accounts of others", connected, stay);
