@@ -6,7 +6,7 @@ import type { Freshness } from "../core/event-store.ts";
 import { accountId, accountName, calendarId, googleCalendarId, tenantId } from "../core/ids.ts";
 
 /** Says in a request's schema what an id names: what it is tried with by the `isolation` scenario. */
-export const NAMES = "x-names";
+const NAMES = "x-names";
 
 const ownName = z.string().min(1).max(256);
 

@@ -2,6 +2,7 @@ import { globSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { failureCode, type FailureKind } from "../../src/core/failure.ts";
 import { FAILURE_POLICY } from "../../src/core/failure-policy.ts";
+import { PROBLEMS } from "../../src/http/http-problem.ts";
 import { VARIABLES } from "../../src/config/variables.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -13,6 +14,15 @@ test("docs/failure-modes.md has a section for every answer of Google's, and for 
   const google = kinds.map((kind) => failureCode(kind));
 
   expect(sections.filter((code) => code.startsWith("GCAL_")).toSorted()).toEqual(google.toSorted());
+});
+
+test("every problem of the HTTP API has a row with its status, and there are no others", () => {
+  const [, section = ""] = page.split("## What the HTTP API says");
+  const rows = [...section.matchAll(/^\| `([a-z-]+)` *\| (\d{3}) /gm)].map(
+    ([, code, status]) => `${String(code)} ${String(status)}`,
+  );
+  const known = Object.entries(PROBLEMS).map(([code, { status }]) => `${code} ${String(status)}`);
+  expect(rows.toSorted()).toEqual(known.toSorted());
 });
 
 test("every code of our own that the sources name is explained", () => {
