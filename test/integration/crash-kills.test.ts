@@ -26,7 +26,7 @@ async function ownRedis(): Promise<string> {
 
 test.for(Object.entries(DATABASES))(
   "I4, I6, I9: ten workers killed at random moments and a Redis that forgets cost nothing on %s",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async ([, open]) => {
     const figures = await killWorkers({
       databaseUrl: await open(),

@@ -13,7 +13,7 @@ const figuresSchema = z.object({
 
 test(
   "accounts: I12: who has to reconnect is disconnected once, nobody else is, and no secret is anywhere",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("accounts", figuresSchema);
     expect(talk).not.toContain("missed:");

@@ -13,7 +13,7 @@ const figuresSchema = z.object({
 
 test(
   "import-remove: an import that was cut off goes on, and of a tenant that goes nothing is left",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("import-remove", figuresSchema);
     expect(talk).not.toContain("missed:");

@@ -12,7 +12,7 @@ const figuresSchema = z.object({
 
 test(
   "isolation: no route tells a tenant's token anything of another tenant's, and none breaks on nonsense",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("isolation", figuresSchema);
     expect(talk).not.toContain("missed:");

@@ -12,7 +12,7 @@ const figuresSchema = z.object({
 
 test(
   "lanes: beside two thousand that wait a quiet tenant is next, and a person overtakes a job that waits",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("lanes", figuresSchema);
     expect(talk).not.toContain("missed:");

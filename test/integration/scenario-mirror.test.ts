@@ -45,7 +45,7 @@ async function runMirror(
 
 test(
   "mirror: I4, I5 and I6 while 600 changes, dying tokens and readers meet",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures } = await runMirror(["--seed", "7"]);
     expect(figures).toMatchObject({ differences: 0, emptyReads: 0, partialReads: 0 });
@@ -56,7 +56,7 @@ test(
 
 test(
   "mirror: the same against a server given by its addresses and refresh tokens alone",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const server = await createSimulator({
       seed: 21,

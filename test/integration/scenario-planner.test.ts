@@ -15,7 +15,7 @@ const figuresSchema = z.object({
 
 test(
   "planner: a claim is shared among a hundred tenants, whatever one of them has overdue, and idle calendars are not in Redis",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("planner", figuresSchema);
     expect(figures).toMatchObject({

@@ -15,7 +15,7 @@ const figuresSchema = z.object({
 
 test(
   "poison: I8 with everything that took a peer down, at once",
-  { timeout: 400_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("poison", figuresSchema);
     expect(talk).not.toContain("missed:");

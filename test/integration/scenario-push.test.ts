@@ -16,7 +16,7 @@ const figuresSchema = z.object({
 
 test(
   "push: nothing is lost, and every channel that died silently is replaced",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("push", figuresSchema);
     expect(figures).toMatchObject({

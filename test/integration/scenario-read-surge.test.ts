@@ -12,7 +12,7 @@ const figuresSchema = z.object({
 
 test(
   "read-surge: twelve thousand reads are at most one query for each calendar, window and generation",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("read-surge", figuresSchema);
     expect(talk).not.toContain("missed:");

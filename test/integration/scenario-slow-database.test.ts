@@ -16,7 +16,7 @@ const figuresSchema = z.object({
 
 test(
   "slow-database: I10 and I13 while Postgres is slow, then gone, then back",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     let isProof = false;
     // What must hold holds in every run; one whose database stopped while no page was on its way proves only that.

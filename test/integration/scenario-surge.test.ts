@@ -14,7 +14,7 @@ const figuresSchema = z.object({
 
 test(
   "surge: I6: twenty thousand notifications and requests are few refreshes, and none is lost",
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const { figures, talk, exitCode } = await runScenario("surge", figuresSchema);
     expect(figures).toMatchObject({ sent: 20_000, errors: 0, lost: 0 });

@@ -336,8 +336,8 @@ async function tokenEndpointFails(run: Run): Promise<void> {
   const match = { operation: "oauth.token" };
   world.simulator.faults.install({
     faults: [
-      { match: { ...match, probability: 0.3 }, answer: { kind: "malformed" } },
-      { match: { ...match, probability: 0.3 }, answer: { kind: "truncated", bytes: 120 } },
+      { match: { ...match, times: 3 }, answer: { kind: "malformed" } },
+      { match: { ...match, times: 3 }, answer: { kind: "truncated", bytes: 120 } },
       { match, answer: { kind: "error", status: 503, reason: "backendError" } },
     ],
   });
@@ -350,8 +350,8 @@ async function tokenEndpointFails(run: Run): Promise<void> {
       .filter(({ operation, outcome }) => operation === "oauth.token" && outcome === "injected")
       .length;
   // More may never come: then the breaker is open, and only probes go out.
-  await until("the token endpoint has failed often", () => failed() >= 12);
-  bounds.atLeast("failed token requests", failed(), 12);
+  await until("the token endpoint has failed often", () => failed() >= 8);
+  bounds.atLeast("failed token requests", failed(), 8);
   await judgeStates(run, "token endpoint down", []);
   world.simulator.faults.install({ faults: [] });
   await recovers(world);
