@@ -13,6 +13,7 @@ import { stormBallast, stormPeer, type StormRun } from "./storm/run-storm.ts";
 import { ALL_FAIL, ALL_REFUSED, CALM, type StormPlan } from "./storm/storm-plan.ts";
 
 const PRODUCTION = { isBreakerHeldClosed: false, isEveryTryFirst: false };
+const SHORT_TRIES = 3;
 
 interface Times {
   readonly slowAt: number;
@@ -47,32 +48,82 @@ async function main(): Promise<number> {
       seed: { type: "string", default: "1" },
     },
   });
-  const times = values.short
-    ? { slowAt: 2, failsAt: 7, backfillAt: 11, refusedAt: 14, endsAt: 17 }
-    : { slowAt: 20, failsAt: 50, backfillAt: 80, refusedAt: 110, endsAt: 130 };
-  const plan = planOf(times, { isShort: values.short, seed: Number(values.seed) });
-  const [ballast, today] = await Promise.all([
-    stormBallast(plan, { experiment: PRODUCTION, say: say("Ballast") }),
-    stormPeer(plan, { stack: "today", say: say("today") }),
-  ]);
-  const outcomes = [
-    outcomeOf("today's stack", today, { plan, times }),
-    outcomeOf("Ballast", ballast, { plan, times }),
-  ];
-  print(outcomes);
-  const [todays, ours] = outcomes;
-  if (todays === undefined || ours === undefined) throw new Error("A run told nothing");
+  const { plan, today, ballast, todays, ours } = await runUntilItStormed({
+    isShort: values.short,
+    seed: Number(values.seed),
+  });
+  print([todays, ours]);
   const seconds = { today: today.reading.seconds, ballast: ballast.reading.seconds };
   if (values.json !== undefined) {
     writeFileSync(
       values.json,
-      `${JSON.stringify({ schemaVersion: 1, plan, outcomes, seconds }, null, 2)}\n`,
+      `${JSON.stringify({ schemaVersion: 1, plan, outcomes: [todays, ours], seconds }, null, 2)}\n`,
     );
   }
   if (values.svg !== undefined) writeFileSync(values.svg, draw(seconds, { plan, todays, ours }));
   const missed = judge({ todays, ours }, { isShort: values.short, plan });
   for (const line of missed) process.stderr.write(`missed: ${line}\n`);
   return missed.length === 0 ? 0 : 1;
+}
+
+interface Compared {
+  readonly plan: StormPlan;
+  readonly today: StormRun;
+  readonly ballast: StormRun;
+  readonly todays: Outcome;
+  readonly ours: Outcome;
+}
+
+interface RunOptions {
+  readonly isShort: boolean;
+  readonly seed: number;
+}
+
+/**
+ * Where the machine is so busy that nobody sends much, the short form's seconds show nothing: it runs again, longer.
+ * What must hold has to hold in each.
+ */
+async function runUntilItStormed(options: RunOptions): Promise<Compared> {
+  for (let attempt = 1; ; attempt += 1) {
+    const compared = await runBoth(options, attempt);
+    const isLast = !options.isShort || attempt === SHORT_TRIES;
+    if (isLast || compared.ours.rejected > 0 || findStill(compared).length === 0) return compared;
+    process.stderr.write(`${findStill(compared).join("; ")}: again\n`);
+  }
+}
+
+async function runBoth(options: RunOptions, stretch: number): Promise<Compared> {
+  const times = options.isShort
+    ? {
+        slowAt: 2 * stretch,
+        failsAt: 7 * stretch,
+        backfillAt: 11 * stretch,
+        refusedAt: 14 * stretch,
+        endsAt: 17 * stretch,
+      }
+    : { slowAt: 20, failsAt: 50, backfillAt: 80, refusedAt: 110, endsAt: 130 };
+  const plan = planOf(times, options);
+  const [ballast, today] = await Promise.all([
+    stormBallast(plan, { experiment: PRODUCTION, say: say("Ballast") }),
+    stormPeer(plan, { stack: "today", say: say("today") }),
+  ]);
+  return {
+    plan,
+    today,
+    ballast,
+    todays: outcomeOf("today's stack", today, { plan, times }),
+    ours: outcomeOf("Ballast", ballast, { plan, times }),
+  };
+}
+
+/** What of the storm did not come about. */
+function findStill({ todays, ours }: Pick<Compared, "todays" | "ours">): readonly string[] {
+  const wanted: readonly (readonly [isSo: boolean, otherwise: string])[] = [
+    [ours.rejectedByFault + todays.rejectedByFault > 0, "Google's refusals did not happen"],
+    [ours.retries > 0, "Ballast met no failure: the trouble did not happen"],
+    [todays.retries > 2 * ours.retries, "today's stack did not storm"],
+  ];
+  return wanted.flatMap(([isSo, otherwise]) => (isSo ? [] : [otherwise]));
 }
 
 function say(name: string): (line: string) => void {
@@ -216,9 +267,7 @@ function judge(
     ours.rejected === 0,
     `Google refused ${String(ours.rejected)} of Ballast's requests for quota`,
   );
-  hold(ours.rejectedByFault + todays.rejectedByFault > 0, "Google's refusals did not happen");
-  hold(ours.retries > 0, "Ballast met no failure: the trouble did not happen");
-  hold(todays.retries > 2 * ours.retries, "today's stack did not storm");
+  missed.push(...findStill({ todays, ours }));
   if (isShort) return missed;
   hold(
     ours.recoverySeconds !== null && ours.recoverySeconds <= 60,

@@ -27,7 +27,7 @@ interface Waits {
 /** The row and its control. */
 export async function runPerson(options: BenchOptions): Promise<readonly NumberRow[]> {
   const measured = [false, true].map((isControl) => async () => {
-    const waits = await measure(isControl, options.isShort);
+    const waits = await measureUntilCalm(isControl, options);
     const addedMs = waits.busyP99Ms - waits.calmP99Ms;
     const row: NumberRow = {
       number: "17",
@@ -44,9 +44,31 @@ export async function runPerson(options: BenchOptions): Promise<readonly NumberR
   return inTurn(measured, options.isShort ? 2 : 1);
 }
 
-async function measure(isControl: boolean, isShort: boolean): Promise<Waits> {
-  const calmMs = isShort ? 4_000 : 20_000;
-  const runMs = isShort ? 10_000 : 60_000;
+const TRIES = 3;
+
+/** Where the machine is so busy that no call ended in the calm, there is nothing to compare with: again, longer. */
+async function measureUntilCalm(
+  isControl: boolean,
+  { isShort, say }: BenchOptions,
+): Promise<Waits> {
+  for (let attempt = 1; ; attempt += 1) {
+    const waits = await measure({ isControl, isShort, stretch: attempt });
+    if (waits.calmP99Ms !== Infinity || attempt === TRIES) return waits;
+    say("17: no call ended in the calm: again");
+  }
+}
+
+async function measure({
+  isControl,
+  isShort,
+  stretch,
+}: {
+  readonly isControl: boolean;
+  readonly isShort: boolean;
+  readonly stretch: number;
+}): Promise<Waits> {
+  const calmMs = (isShort ? 4_000 : 20_000) * stretch;
+  const runMs = (isShort ? 10_000 : 60_000) * stretch;
   const warmUpMs = isShort ? 1_500 : WARM_UP_MS;
   const processes = isShort ? PROCESSES / 2 : PROCESSES;
   const tenants = Array.from({ length: processes * 2 }, (_, index) => `tenant-${index}`);

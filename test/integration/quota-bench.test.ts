@@ -50,7 +50,7 @@ test("the numbers hold, every control misses, and the peers overstep the limit t
     expect(peer["most"]).toBeGreaterThan(Number(peer["limit"]));
     expect(peer["rejected"]).toBeGreaterThan(0);
   }
-}, 300_000);
+}, 600_000);
 
 test("what is said to be sent to a server that is not ours is what that server counted", async () => {
   const google = await startGoogle({
@@ -67,10 +67,10 @@ test("what is said to be sent to a server that is not ours is what that server c
     const counted = await google.counters();
     expect(figures?.["sent"]).toBe(counted.arrivals);
     expect(figures?.["tokenRequests"]).toBe(counted.tokenRequests);
-    expect(figures?.["sent"]).toBeGreaterThan(300);
+    expect(figures?.["sent"]).toBeGreaterThan(50);
     expect(figures?.["rejected"]).toBe(0);
     expect(counted.rejectedByLimit).toEqual({});
   } finally {
     google.stop();
   }
-}, 240_000);
+}, 600_000);
