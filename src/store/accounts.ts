@@ -91,6 +91,7 @@ export function createAccountStore(deps: AccountDeps): AccountStore & AccountPau
             paused_since: pause === undefined ? null : by.now,
           })
           .where("id", "=", toStoredText(id))
+          .where("connection", "<>", "removed")
           .returningAll()
           .executeTakeFirst();
         if (row === undefined) return "unknown-account";

@@ -83,6 +83,10 @@ export function removalConformance(freshDatabase: FreshDatabase): void {
       expect(await store.accounts.claimDueDiscoveries(claim)).toEqual([]);
       expect(await store.accounts.get(account.id)).toMatchObject({ state: "removed" });
       expect(await store.credentials.read(account.id)).toBeUndefined();
+      const pause = { reason: "late" };
+      expect(await store.accounts.setOperatorPause(account.id, pause, BY(store))).toBe(
+        "unknown-account",
+      );
       expect(await store.leavingCredentials.read(account.id)).toMatchObject({
         grant: { refreshToken: "refresh-token-of-acme-ann" },
       });
