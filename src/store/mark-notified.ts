@@ -1,5 +1,5 @@
 import { sql, type RawBuilder } from "kysely";
-import type { Debounce, Marked, Notified } from "../core/channel-store.ts";
+import type { Marked, Notified, NotifiedHow } from "../core/channel-store.ts";
 import { calendarId, type CalendarId } from "../core/ids.ts";
 import { rankOfClass, type StoredCalendar } from "./calendar-rows.ts";
 import type { Database, Trx } from "./database.ts";
@@ -18,7 +18,7 @@ const STEP = 0.25;
 export async function markNotified(
   database: Database,
   notified: readonly Notified[],
-  how: { readonly now: number; readonly debounce: Debounce },
+  how: NotifiedHow,
 ): Promise<Marked> {
   const channelsOf = Map.groupBy(notified, ({ calendarId: id }) => toStoredText(id));
   const told = idsIn(database, channelsOf.keys());
@@ -40,7 +40,7 @@ export async function markNotified(
 export async function putOff(
   database: Database,
   calendars: readonly CalendarId[],
-  how: { readonly now: number; readonly debounce: Debounce },
+  how: NotifiedHow,
 ): Promise<void> {
   const ids = idsIn(database, calendars.map(toStoredText));
   const { dueAt, isLater, isMovable } = laterThan(how);
@@ -56,7 +56,7 @@ export async function putOff(
 async function mark(
   database: Database,
   told: { readonly calendars: readonly string[]; readonly channels: readonly string[] },
-  how: { readonly now: number; readonly debounce: Debounce },
+  how: NotifiedHow,
 ): Promise<void> {
   const ids = idsIn(database, told.calendars);
   await database.write(async (trx) => {
@@ -97,10 +97,7 @@ function isMarked(row: Pending): boolean {
   return since !== null && dueAt !== null && rank !== null && rank <= PUSH;
 }
 
-function isEarly(
-  row: Pending,
-  { now, debounce }: { readonly now: number; readonly debounce: Debounce },
-): boolean {
+function isEarly(row: Pending, { now, debounce }: NotifiedHow): boolean {
   if (row.pending_since === null || row.pending_due_at === null) return false;
   if (row.pending_class !== PUSH || (row.queued_until ?? 0) > now) return false;
   const dueAt = Math.min(row.pending_since + debounce.mostMs, now + debounce.quietMs);
@@ -115,13 +112,7 @@ interface Later {
   readonly isMovable: RawBuilder<unknown>;
 }
 
-function laterThan({
-  now: nowMs,
-  debounce,
-}: {
-  readonly now: number;
-  readonly debounce: Debounce;
-}): Later {
+function laterThan({ now: nowMs, debounce }: NotifiedHow): Later {
   // Postgres does not know the type of a bare parameter within a CASE.
   const now = sql`cast(${nowMs} as bigint)`;
   const quiet = sql`cast(${nowMs + debounce.quietMs} as bigint)`;
@@ -137,10 +128,7 @@ function laterThan({
 }
 
 /** What is decided from the row as the transaction finds it, not as it was read before. */
-function markOf(how: {
-  readonly now: number;
-  readonly debounce: Debounce;
-}): Record<string, RawBuilder<unknown>> {
+function markOf(how: NotifiedHow): Record<string, RawBuilder<unknown>> {
   const { now, dueAt, isDebounced, isLater, isMovable } = laterThan(how);
   // A slowed calendar waits its time out: else each notification would bring the loop back.
   const isSooner = sql`(slowed_reason is null and (due_at is null or ${dueAt} < due_at))`;

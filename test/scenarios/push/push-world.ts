@@ -44,11 +44,7 @@ const channelSchema = z.object({
 const channelsSchema = z.object({ channels: z.array(channelSchema) });
 export type GoogleChannel = z.infer<typeof channelSchema>;
 
-export async function openPushWorld(
-  seed: number,
-  plan: PushPlan,
-  env: Readonly<Record<string, string>> = {},
-): Promise<PushWorld> {
+export async function openPushWorld(seed: number, plan: PushPlan): Promise<PushWorld> {
   const simulator = await createSimulator({
     seed,
     generate: { accounts: plan.accounts, calendars: plan.calendarsEach, events: 4 },
@@ -86,7 +82,6 @@ export async function openPushWorld(
           // The polls that find what was not notified, a day's worth of them in a minute.
           BALLAST_SAFETY_POLL_SECONDS: String(plan.pollSeconds),
           BALLAST_WORKER_CONCURRENCY: "20",
-          ...env,
         },
       },
       {
