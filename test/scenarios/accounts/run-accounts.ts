@@ -19,7 +19,7 @@ const SIZES = {
 /** Fewer than what is taken for a wave, over all that is revoked before it. */
 const REVOKED = 4;
 const SCOPES_LOST = 3;
-const WITHIN_MS = 120_000;
+const WITHIN_MS = 240_000;
 
 export const runAccounts: Scenario = async (options) => {
   const startedAt = Date.now();
