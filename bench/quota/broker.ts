@@ -92,7 +92,8 @@ async function usedRows(
     runUntilJudgeable(() => saturate(program, of), { transitMs: of.transitMs, say });
   const interactive = await saturateUntilJudgeable({
     ...load,
-    callers: 40,
+    // Enough that someone waits all the time, also while a window's requests go out at once.
+    callers: isShort ? 40 : 200,
     class: "interactive",
   });
   const alone = await saturateUntilJudgeable({ ...small, class: "interactive", callers: 1 });

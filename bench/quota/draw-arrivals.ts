@@ -17,10 +17,17 @@ export function drawArrivals(rows: readonly NumberRow[]): string {
         number === "1" && (figures["rejected"] !== undefined || stack.startsWith(CONTROL)),
     )
     .map(({ stack, figures }) => ({
-      name: stack.startsWith(CONTROL) ? "ballast, use-by off" : (stack.split(":")[0] ?? stack),
+      // Another load: everyone stopped by SIGSTOP and continued.
+      name: stack.startsWith(CONTROL)
+        ? "control: no use-by, SIGSTOP"
+        : (stack.split(":")[0] ?? stack),
       share: (figures["most"] ?? 0) / (figures["limit"] ?? 1),
       rejected: figures["rejected"] ?? 0,
-    }));
+    }))
+    .toSorted(
+      (one, other) =>
+        Number(one.name.startsWith("control")) - Number(other.name.startsWith("control")),
+    );
   const most = Math.max(1.25, ...bars.map(({ share }) => share));
   const scale = (WIDTH - LEFT - LABEL_PX) / most;
   const height = TOP + bars.length * (BAR_PX + GAP_PX) + 28;

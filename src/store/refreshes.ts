@@ -1,4 +1,4 @@
-import { sql } from "kysely";
+import { sql, type Updateable } from "kysely";
 import { epochMs } from "../core/clock.ts";
 import { accountId, googleCalendarId, tenantId } from "../core/ids.ts";
 import type {
@@ -25,6 +25,7 @@ import { takeBackMark, unmarkQueued } from "./queued-calendars.ts";
 import { noteRefresh } from "./refresh-history.ts";
 import { stageListingPage } from "./stage-page.ts";
 import { fromStoredText, fromStoredTextOrUndefined, toStoredText } from "./stored-text.ts";
+import type { Tables } from "./tables.ts";
 
 /*
  * One calendar's row, as its refresh sees it: idle → leased (fence + 1) → idle. A lease ends by
@@ -132,12 +133,31 @@ function toUnfinished(row: StoredCalendar): UnfinishedRefresh | undefined {
   };
 }
 
+/** What a refresh that came to no end leaves for the next one. */
+function whatWasLearnt(outcome: RefreshPostponed): Updateable<Tables["calendars"]> {
+  const { failure, tokenDeaths, pageSize, state } = outcome;
+  return {
+    ...(failure === undefined
+      ? {}
+      : { consecutive_failures: failure.consecutive, last_failure_code: failure.code }),
+    ...(outcome.dropUnfinished ? NO_LISTING : {}),
+    ...(outcome.dropSyncToken ? { sync_token: null } : {}),
+    ...(tokenDeaths === undefined
+      ? {}
+      : { token_deaths: tokenDeaths.count, last_token_death_at: tokenDeaths.lastAt }),
+    ...(pageSize === undefined ? {} : { page_size: pageSize }),
+    ...(state.kind === "slowed" ? { slowed_reason: state.reason, poll_kind: "slowed" } : {}),
+    // Its channels are to be stopped.
+    ...(state.kind === "lost" ? { lost_reason: state.reason, watch_due_at: outcome.dueAt } : {}),
+  };
+}
+
 async function postpone(
   { database, trx }: { readonly database: Database; readonly trx: Trx },
   lease: RefreshLease,
   outcome: RefreshPostponed,
 ): Promise<"postponed" | "fenced-out"> {
-  const { failure, tokenDeaths, pageSize, state } = outcome;
+  const { state } = outcome;
   // I6: what was asked for during the refresh keeps its own, earlier time.
   // Set aside, it does so only for who may hurry a slowed calendar: else each notification would bring it back.
   const mayHurry =
@@ -156,18 +176,7 @@ async function postpone(
           : sql`case when lost_reason is not null then null when ${asked} then pending_due_at else ${outcome.dueAt} end`,
       due_reason: sql`case when ${asked} then 'requested' else ${outcome.dueReason} end`,
       earlier_attempt: outcome.earlierAttempt,
-      ...(failure === undefined
-        ? {}
-        : { consecutive_failures: failure.consecutive, last_failure_code: failure.code }),
-      ...(outcome.dropUnfinished ? NO_LISTING : {}),
-      ...(outcome.dropSyncToken ? { sync_token: null } : {}),
-      ...(tokenDeaths === undefined
-        ? {}
-        : { token_deaths: tokenDeaths.count, last_token_death_at: tokenDeaths.lastAt }),
-      ...(pageSize === undefined ? {} : { page_size: pageSize }),
-      ...(state.kind === "slowed" ? { slowed_reason: state.reason, poll_kind: "slowed" } : {}),
-      // Its channels are to be stopped.
-      ...(state.kind === "lost" ? { lost_reason: state.reason, watch_due_at: outcome.dueAt } : {}),
+      ...whatWasLearnt(outcome),
     })
     .where("id", "=", toStoredText(lease.calendarId))
     .where("fence", "=", lease.fence)
