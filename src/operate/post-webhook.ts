@@ -148,6 +148,8 @@ function send(
   });
   // Also after the answer, when the rest of the connection breaks: heard, so that nobody dies of it.
   sent.on("error", reject);
+  // An answer that switches protocols (101) ends here, with neither response nor error.
+  sent.on("close", () => reject(new Error("The connection was closed without an answer")));
   sent.end(body);
   return promise;
 }

@@ -242,6 +242,11 @@ async function forget(credentials: ReleaseCredentials, accountId: AccountId): Pr
   }
 }
 
+/** No key opens this account's credentials (any more): nothing can be asked for it, by anybody. */
+function isUnreadable(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "BALLAST_VAULT_KEY";
+}
+
 /** `refused`: it can never succeed, or Google was tried for long enough. */
 async function atGoogle<Answer>(
   asking: Asking,
@@ -264,7 +269,10 @@ async function atGoogle<Answer>(
     return answer;
   } catch (error) {
     const isOurs = error instanceof Refused;
-    if (!isOurs && !(error instanceof CallFailed)) throw error;
+    if (!isOurs && !(error instanceof CallFailed)) {
+      if (isUnreadable(error)) return "refused";
+      throw error;
+    }
     const isOver = clock.now() - removal.askedAt > options.releaseWithinMs;
     const isHopeless = !isOurs && FAILURE_POLICY[error.failure.kind].isPermanent;
     if (isHopeless) asking.earlierAttempt = "none";

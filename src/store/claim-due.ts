@@ -43,7 +43,7 @@ export async function claimDueCalendars(
   const claimed = await database.write(async (trx) => {
     // K counts what others have queued: two claimers at once would each count too few.
     await database.dialect.excludeOthers(trx, "claim");
-    await takeNotes(database, trx);
+    await takeNotes(database, trx, query.now);
     const wanted = (query.classes ?? REQUEST_CLASSES).map(rankOfClass);
     const ranks = await dueKinds({ database, trx }, wanted, query.now);
     // Most looks end here.

@@ -55,14 +55,21 @@ export async function noteDue(trx: Trx, row: NotedRow): Promise<void> {
   await trx.insertInto("due_notes").values({ due_class, tenant_id, look_at }).execute();
 }
 
-/** Move the notes to where claimers look: the first statements of a claim. */
-export async function takeNotes(database: Database, trx: Trx): Promise<void> {
+/**
+ * Move the notes to where claimers look: the first statements of a claim. Whose work was due before joins those who
+ * wait now: an old due time that is noted again and again must not lead a tenant past the others each time.
+ */
+export async function takeNotes(database: Database, trx: Trx, now: number): Promise<void> {
   for (let batch = 0; batch < MOST_NOTES; batch += 1) {
     const { rows } = await sql<Note>`
       delete from due_notes where number in
         (select number from due_notes order by number limit ${sql.lit(NOTES_AT_ONCE)})
       returning due_class, tenant_id, look_at`.execute(trx);
-    await lookFrom(database, trx, rows);
+    await lookFrom(
+      database,
+      trx,
+      rows.map((note) => ({ ...note, look_at: Math.max(note.look_at, now) })),
+    );
     if (rows.length < NOTES_AT_ONCE) return;
   }
 }

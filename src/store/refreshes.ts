@@ -21,7 +21,7 @@ import type { Database, Trx } from "./database.ts";
 import { NO_LISTING } from "./no-listing.ts";
 import { calendarChange, noteChanges } from "./note-changes.ts";
 import { publishListing } from "./publish-listing.ts";
-import { takeBackMark, unmarkQueued } from "./queued-calendars.ts";
+import { forgetQueued, takeBackMark, unmarkQueued } from "./queued-calendars.ts";
 import { noteRefresh } from "./refresh-history.ts";
 import { stageListingPage } from "./stage-page.ts";
 import { fromStoredText, fromStoredTextOrUndefined, toStoredText } from "./stored-text.ts";
@@ -62,7 +62,11 @@ async function beginRefresh(
     .executeTakeFirst();
   if (row === undefined) return { kind: "unknown-calendar" };
   const refusal = reasonNotToRefresh(row);
-  if (refusal !== undefined) return { kind: "not-refreshable", reason: refusal };
+  if (refusal !== undefined) {
+    // Its job is over, and nobody can claim it: the mark would only count against the tenant's other calendars.
+    if (row.account_state !== "connected") await forgetQueued(trx, row.number);
+    return { kind: "not-refreshable", reason: refusal };
+  }
   if (row.lease_until !== null && row.lease_until > lease.now) {
     return { kind: "busy", until: epochMs(row.lease_until) };
   }

@@ -54,7 +54,7 @@ async function claimWatches(
   const claim = epochMs(query.now + query.queuedForMs);
   const claimed = await database.write(async (trx) => {
     await database.dialect.excludeOthers(trx, "claim");
-    await takeNotes(database, trx);
+    await takeNotes(database, trx, query.now);
     const of = { kind: WATCH_KIND, now: query.now, limit: query.limit };
     const tenants = await readDueTenants({ database, trx }, of);
     const rows: { readonly id: string; readonly tenant_id: string }[] = [];

@@ -9,7 +9,7 @@ import type {
   RefreshState,
   RefreshStore,
 } from "../core/refresh-store.ts";
-import type { EarlierAttempt, RequestClass } from "../core/request.ts";
+import { REQUEST_CLASSES, type EarlierAttempt, type RequestClass } from "../core/request.ts";
 import { decideRefresh, type RefreshPlan } from "./decide-refresh.ts";
 import type { PublishedNews } from "./judge-silence.ts";
 import type { Random } from "./schedule.ts";
@@ -96,7 +96,8 @@ export function createRefreshCalendar(options: RefreshOptions, deps: RefreshDeps
       if (begun.kind !== "begun") return { kind: "skipped", reason: begun.kind };
 
       const attempt: Attempt = {
-        ...run,
+        signal: run.signal,
+        class: moreUrgent(run.class, begun.state.dueClass),
         lease: begun.lease,
         state: begun.state,
         deadlineMs,
@@ -111,6 +112,11 @@ export function createRefreshCalendar(options: RefreshOptions, deps: RefreshDeps
       return { ...outcome, requests };
     }
   };
+}
+
+/** A job that was queued as background work serves a person who asked meanwhile, too. */
+function moreUrgent(one: RequestClass, other: RequestClass): RequestClass {
+  return REQUEST_CLASSES.indexOf(one) <= REQUEST_CLASSES.indexOf(other) ? one : other;
 }
 
 type AttemptOutcome = Exclude<RefreshOutcome, { kind: "skipped" }>;

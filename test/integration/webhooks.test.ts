@@ -1,4 +1,6 @@
 import { createHmac } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { onTestFinished, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { systemClock } from "../../src/core/clock.ts";
@@ -282,6 +284,28 @@ function silent(_name: string, signal: AbortSignal): Promise<readonly string[]> 
     signal.addEventListener("abort", () => resolve([]), { once: true });
   });
 }
+
+test("a receiver that switches protocols has failed, as one that closes the connection has", async () => {
+  const receiver = createServer((socket) => {
+    socket.once("data", () => {
+      socket.end("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    });
+  });
+  receiver.listen(0, "127.0.0.1");
+  await once(receiver, "listening");
+  onTestFinished(() => {
+    receiver.close();
+  });
+  const address = receiver.address();
+  if (address === null || typeof address === "string") throw new Error("No port");
+  const post = createPostWebhook({ timeoutMs: 30_000, allowPrivate: true }, { clock: systemClock });
+  const url = `http://127.0.0.1:${String(address.port)}/`;
+  const signal = new AbortController().signal;
+  expect(await post({ url, headers: {}, body: "{}" }, signal)).toEqual({
+    kind: "failed",
+    reason: "connection-failed",
+  });
+});
 
 describe("a webhook's address", () => {
   const post = { url: "https://app.example/hook", headers: {}, body: "{}" };

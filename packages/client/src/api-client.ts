@@ -25,6 +25,8 @@ export class ApiRefused extends Error {
   readonly status: number;
   readonly requestId: string;
   readonly retryAfterMs: number | undefined;
+  /** Of `changes-forgotten`: the cursor to go on from after everything was read anew. */
+  readonly next: string | undefined;
 
   constructor(
     problem: {
@@ -32,6 +34,7 @@ export class ApiRefused extends Error {
       readonly title: string;
       readonly detail: string;
       readonly requestId: string;
+      readonly next?: unknown;
     },
     answer: { readonly status: number; readonly retryAfterMs: number | undefined },
   ) {
@@ -40,6 +43,7 @@ export class ApiRefused extends Error {
     this.requestId = problem.requestId;
     this.status = answer.status;
     this.retryAfterMs = answer.retryAfterMs;
+    this.next = typeof problem.next === "string" ? problem.next : undefined;
   }
 }
 

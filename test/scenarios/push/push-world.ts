@@ -9,7 +9,9 @@ export interface PushPlan {
   readonly accounts: number;
   /** Besides each account's primary one. */
   readonly calendarsEach: number;
+  /** A channel that has told nothing yet is trusted four times as long. */
   readonly pollSeconds: number;
+  readonly safetySeconds: number;
   readonly quietMs: number;
   readonly mostMs: number;
   readonly graceMs: number;
@@ -80,7 +82,7 @@ export async function openPushWorld(seed: number, plan: PushPlan): Promise<PushW
           BALLAST_PUBLIC_URL: `http://127.0.0.1:${String(port)}`,
           BALLAST_POLL_SECONDS: String(plan.pollSeconds),
           // The polls that find what was not notified, a day's worth of them in a minute.
-          BALLAST_SAFETY_POLL_SECONDS: String(plan.pollSeconds),
+          BALLAST_SAFETY_POLL_SECONDS: String(plan.safetySeconds),
           BALLAST_WORKER_CONCURRENCY: "20",
         },
       },

@@ -34,7 +34,8 @@ interface Windows extends PushPlan {
 const FULL: Windows = {
   accounts: 20,
   calendarsEach: 99,
-  pollSeconds: 60,
+  pollSeconds: 15,
+  safetySeconds: 60,
   quietMs: 2_000,
   mostMs: 10_000,
   graceMs: 12_000,
@@ -51,6 +52,7 @@ const SHORT: Windows = {
   accounts: 2,
   calendarsEach: 19,
   pollSeconds: 4,
+  safetySeconds: 4,
   quietMs: 200,
   mostMs: 1_000,
   graceMs: 1_500,
