@@ -309,7 +309,7 @@ async function idleRows(
     );
     const broker = createPermitBroker({}, { ledgerOf: () => parts.ledger, clock: systemClock });
     const taken: number[] = [];
-    for (let call = 0; call < (isShort ? 20 : 200); call += 1) {
+    for (let call = 0; call < (isShort ? 20 : 150); call += 1) {
       const of = lane({ tenant: `tenant-${call % 20}`, user: `user-${call}` });
       const askedAtMs = systemClock.monotonicMs();
       const permit = await broker.acquire(permitAsk(of));

@@ -72,33 +72,38 @@ export function readStorm(
   };
 }
 
-/** A backlog that bursts through is no recovery: goodput must hold to the run's end, and never sink for so long. */
+/** The limit holds for a minute: who catches up at its full rate pauses when the minute is spent. */
+const SPAN_SECONDS = 60;
+/** A backlog that bursts through is no recovery: at first goodput must not sink for so long. */
 const SINKING_SECONDS = 10;
-/** From less than this left of the run nothing can be told. */
 const STEADY_SECONDS = 30;
 
 /**
- * Seconds from the trouble's end until goodput is 95 % of what is offered over the next half minute and over all that
- * follows, and in no ten seconds of it below half; undefined: not in the run.
+ * Seconds from the trouble's end to the first second whose goodput is 95 % of what is offered, from which on every
+ * minute to the run's end holds as much, and in whose next half minute no ten seconds are below half of it;
+ * undefined: not in the run.
  */
 export function secondsToRecover(
   seconds: readonly StormSecond[],
   { endsAt, offeredPerSecond }: { readonly endsAt: number; readonly offeredPerSecond: number },
 ): number | undefined {
-  const okWithin = (from: number, length: number): number =>
-    seconds.slice(from, from + length).reduce((sum, { ok }) => sum + ok, 0);
-  for (let at = endsAt; at + STEADY_SECONDS <= seconds.length; at += 1) {
-    const rest = seconds.length - at;
-    const spans = Array.from({ length: rest - SINKING_SECONDS + 1 }, (_, index) =>
-      okWithin(at + index, SINKING_SECONDS),
-    );
-    const isSteady = spans.every((ok) => ok >= 0.5 * offeredPerSecond * SINKING_SECONDS);
-    const isBack = [STEADY_SECONDS, rest].every(
-      (length) => okWithin(at, length) >= 0.95 * offeredPerSecond * length,
-    );
-    if (isSteady && isBack) return at - endsAt;
+  const holds = (part: number, from: number, length: number): boolean =>
+    seconds.slice(from, from + length).reduce((sum, { ok }) => sum + ok, 0) >=
+    part * offeredPerSecond * length;
+  for (let at = endsAt; at + SPAN_SECONDS <= seconds.length; at += 1) {
+    const minutes = countTo(seconds.length - SPAN_SECONDS - at + 1);
+    const tens = countTo(STEADY_SECONDS - SINKING_SECONDS + 1);
+    const isBack =
+      holds(0.95, at, 1) &&
+      minutes.every((later) => holds(0.95, at + later, SPAN_SECONDS)) &&
+      tens.every((later) => holds(0.5, at + later, SINKING_SECONDS));
+    if (isBack) return at - endsAt;
   }
   return undefined;
+}
+
+function countTo(count: number): readonly number[] {
+  return Array.from({ length: count }, (_, index) => index);
 }
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };

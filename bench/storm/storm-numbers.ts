@@ -52,7 +52,7 @@ const AFTERMATH_SECONDS = { counted: 30, shown: 60 };
 
 const REQUESTS_GOAL = "≤ 1.10 × calls that reached Google + 1/s + 100";
 const RECOVERY_MEASURE =
-  "after the trigger: goodput back at 95 % of offered, and from then on, no 10 s below half";
+  "after the trigger: goodput back at 95 % of offered, and in every minute from then on";
 const RECOVERY_GOAL = "≤ 60 s to 95 % of offered";
 /** What the control must exceed the bound by; in short form it only must send more retries than Ballast. */
 const CONTROL_MARGIN = 1.25;

@@ -8,18 +8,24 @@ const times = (count: number, ok: number): number[] => Array.from({ length: coun
 const offered = { endsAt: 10, offeredPerSecond: 10 };
 
 it("goodput is back from the moment it holds at to the end", () => {
-  const seconds = storm([...times(10, 0), ...times(5, 0), ...times(60, 10)]);
-  // The second before it holds for 95 % of the half minute that follows.
-  expect(secondsToRecover(seconds, offered)).toBe(4);
+  const seconds = storm([...times(10, 0), ...times(5, 0), ...times(80, 10)]);
+  expect(secondsToRecover(seconds, offered)).toBe(5);
+});
+
+it("who catches up until the minute's limit is spent, and waits for the next, is back", () => {
+  const caughtUp = [...times(24, 18), ...times(30, 10)];
+  const spent = [...times(13, 4), ...times(8, 18)];
+  const seconds = storm([...times(10, 0), ...caughtUp, ...spent, ...times(60, 10)]);
+  expect(secondsToRecover(seconds, offered)).toBe(0);
 });
 
 it("goodput that comes back and sinks again is no recovery", () => {
-  const seconds = storm([...times(10, 0), ...times(40, 10), ...times(20, 0), ...times(20, 1)]);
+  const seconds = storm([...times(10, 0), ...times(40, 10), ...times(20, 0), ...times(60, 1)]);
   expect(secondsToRecover(seconds, offered)).toBeUndefined();
 });
 
 it("a backlog that bursts through is no recovery", () => {
-  const seconds = storm([...times(10, 0), 300, 300, 300, ...times(60, 2)]);
+  const seconds = storm([...times(10, 0), 300, 300, 300, ...times(80, 2)]);
   expect(secondsToRecover(seconds, offered)).toBeUndefined();
 });
 
